@@ -1,0 +1,70 @@
+"""Taking up an interrupted run: what its journals hold, what was lost, what is left to do."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from buildrunner.errors import LedgerBusy
+from buildrunner.job import JobSpec
+from buildrunner.ledger import Ledger, RunRow
+from buildrunner.loop import Loop
+from buildrunner.pool import read_journal
+from buildrunner.processes import kill_attempts
+
+_WORKERS_END_WITHIN = 15.0  # seconds after their server's death
+
+
+def interrupted(ledger: Ledger, key: str) -> RunRow | None:
+    """The target's newest run, if it was interrupted. The caller holds the lock, so no server runs it now."""
+    return ledger.newest(key, "interrupted") or ledger.newest(key, "running")
+
+
+def adopt(loop: Loop, journals: Path, running: dict[str, str]) -> None:
+    """Hand the loop what the workers of the dead server wrote, and end what they left running."""
+    paths = sorted(journals.glob("*.journal"))
+    for path in paths:
+        _await_owner(path)
+    read = [read_journal(str(path)) for path in paths]
+    with_receipt = {receipt.attempt for journal in read for receipt in journal.receipts}
+    if lost := [attempt for attempt in running if attempt not in with_receipt]:
+        kill_attempts(lost)
+    loop.adopt(running, read)
+    for path in paths:
+        path.unlink()
+
+
+def without_finished(specs: Iterable[JobSpec], left: set[str]) -> Iterator[JobSpec]:
+    """The specs, waiting only for what is itself left to do."""
+    for spec in specs:
+        after = tuple(name for name in spec.after if name in left)
+        yield spec if after == spec.after else replace(spec, after=after)
+
+
+def wall_so_far(ledger: Ledger, run: RunRow) -> float:
+    """Wall seconds a run has used before now: as recorded, or until its last receipt when its server died."""
+    if run.wall is not None:
+        return run.wall
+    end = ledger.last_end(run)
+    return max(0.0, end - run.started) if end else 0.0
+
+
+def _await_owner(journal: Path) -> None:
+    """Wait until the worker that writes this journal is dead for certain."""
+    deadline = time.monotonic() + _WORKERS_END_WITHIN
+    fd = os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise LedgerBusy(
+                        f"a worker of the interrupted run still writes {journal}; end it, then resume again"
+                    ) from None
+                time.sleep(0.02)
+    finally:
+        os.close(fd)

@@ -1,0 +1,55 @@
+"""The command line: one file a verb, loaded only when its verb is called."""
+
+import importlib
+import os
+import sys
+
+import click
+
+from buildrunner import __version__
+from buildrunner.errors import BuildrunnerError
+
+_VERBS = ("run", "bench", "resume", "status", "history", "logs", "package", "verify")
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"buildrunner.cli.{cmd_name}").command
+        return command
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="buildrunner")
+def cli() -> None:
+    """Run a folder of scripts in parallel, each in its own process, and keep a record of how each one ended."""
+
+
+def main() -> None:
+    """Entry point: runs a command and turns what went wrong into a sentence and an exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as exc:
+        exc.show()
+        code = exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BuildrunnerError as exc:
+        click.echo(f"buildrunner: {exc}", err=True)
+        code = exc.exit_code
+    except BrokenPipeError:
+        # Whoever read stdout has seen enough. Python would complain once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        click.echo("buildrunner: this is a fault of buildrunner itself; what was recorded stays recorded", err=True)
+        code = 3
+    sys.exit(code if isinstance(code, int) else 0)

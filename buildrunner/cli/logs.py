@@ -1,0 +1,101 @@
+"""`buildrunner logs`: what one job printed, also while it runs."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from buildrunner.cli.options import option, state_option
+
+_LOOK_EVERY = 0.1  # seconds, while following
+_CHUNK = 1 << 16
+
+
+@click.command("logs")
+@click.argument("job")
+@option("--run", metavar="RUN", help="Of this run; of the newest when not said.")
+@option("--attempt", type=click.IntRange(min=1), metavar="N", help="Of this attempt; of the last when not said.")
+@option("--stdout", "only_stdout", is_flag=True, help="Only what it wrote to stdout.")
+@option("--stderr", "only_stderr", is_flag=True, help="Only what it wrote to stderr.")
+@option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@state_option
+def command(
+    job: str,
+    run: str | None,
+    attempt: int | None,
+    only_stdout: bool,
+    only_stderr: bool,
+    follow: bool,
+    state: str,
+) -> int:
+    """Print stdout and stderr of a JOB's last attempt."""
+    from buildrunner.errors import UsageError
+    from buildrunner.job import JobState
+    from buildrunner.ledger import Reader
+    from buildrunner.naming import display
+    from buildrunner.summary import log_path
+
+    reader = Reader.open(Path(state))
+    try:
+        row = reader.run(run)
+        result = reader.result(row, job)
+        if attempt is not None and attempt > result.attempts:
+            raise UsageError(f"{display(result.name)} has {result.attempts} attempts in run {row.name}")
+        number = attempt if attempt is not None and attempt < result.attempts else None
+        suffixes = [s for s, other in (("out", only_stderr), ("err", only_stdout)) if not other] or [
+            "out",
+            "err",
+        ]
+        streams = {s: os.path.join(row.options["directory"], log_path(row, result.file, s, number)) for s in suffixes}
+
+        def ended() -> bool:
+            now = reader.result(row, result.name)
+            over = now.state not in (JobState.WAITING, JobState.READY, JobState.RUNNING)
+            return over or now.attempts > max(result.attempts, 1) or not reader.alive()
+
+        if not follow and result.attempts == 0:
+            click.echo(f"{display(result.name)} has not run yet (it is {result.state})", err=True)
+            return 0
+        _copy(streams, follow=follow and number is None, ended=ended)
+    finally:
+        reader.close()
+    return 0
+
+
+def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool]) -> None:
+    """Copy the logs to stdout as they are; on a terminal without what could move its cursor."""
+    files: dict[str, BinaryIO] = {}
+    said = ""
+    while True:
+        last = not follow or ended()  # asked before reading: what was written until then is read below
+        for suffix, path in streams.items():
+            if suffix not in files:
+                try:
+                    files[suffix] = open(path, "rb", buffering=0)  # noqa: SIM115
+                except FileNotFoundError:
+                    continue
+            while chunk := files[suffix].read(_CHUNK):
+                if len(streams) > 1 and suffix != said and (suffix == "err" or said):
+                    click.echo(f"--- std{suffix} ---", err=True)
+                said = suffix
+                _write(chunk)
+        sys.stdout.flush()
+        if last:
+            break
+        time.sleep(_LOOK_EVERY)
+    for file in files.values():
+        file.close()
+
+
+def _write(chunk: bytes) -> None:
+    if sys.stdout.isatty():
+        from buildrunner.naming import display_lines
+
+        sys.stdout.write(display_lines(chunk.decode("utf-8", "surrogateescape").replace("\r\n", "\n")))
+        sys.stdout.flush()
+    else:
+        sys.stdout.buffer.write(chunk)

@@ -1,0 +1,86 @@
+"""What several verbs share: the option class that reads BUILDRUNNER_<OPTION>, types, and common options."""
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Option(click.Option):
+    """An option that BUILDRUNNER_<OPTION> mirrors, except inside a script that buildrunner runs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        long = [o for o in self.opts if o.startswith("--")]
+        if long and self.envvar is None:
+            self.envvar = "BUILDRUNNER_" + long[0][2:].replace("-", "_").upper()
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """The variable's value; a script's own buildrunner is not steered by the one that runs it."""
+        if "BUILDRUNNER_ATTEMPT_ID" in os.environ:
+            return None
+        return super().resolve_envvar_value(ctx)
+
+
+def option(*names: str, **settings: Any) -> Callable[[_F], _F]:
+    """`click.option` with the class above."""
+    return click.option(*names, cls=Option, **settings)
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic since click 8.4
+    """Seconds from texts like `90s`, `5m`, `1h30m`, `500ms`, `2.5`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds; a usage error that shows how to write it."""
+        if isinstance(value, float):
+            return value
+        text = str(value).strip()
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return float(text)
+        if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h|d))+", text):
+            self.fail(f"{text!r} is no duration; write 90s, 5m, 1h30m or 500ms", param, ctx)
+        return sum(float(n) * _UNITS[u] for n, u in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text))
+
+
+class Jobs(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of workers, or `auto` for None."""
+
+    name = "n|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """The number; whether it makes sense is checked with the other options."""
+        if str(value).strip() == "auto":
+            return None
+        try:
+            return int(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no number of jobs; give a number or auto", param, ctx)
+
+
+state_option = option("--state", metavar="DIR", default=".buildrunner", show_default=True, help="Folder of the record.")
+json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+
+class WithScriptArguments(click.Command):
+    """A command whose words after `--` are for the scripts; they are found in `ctx.meta`."""
+
+    KEY = "buildrunner.script_arguments"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the scripts' words away before click sees them."""
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[self.KEY] = tuple(args[at + 1 :])
+            args = args[:at]
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show them in the usage line."""
+        return [*super().collect_usage_pieces(ctx), "[-- ARGS...]"]

@@ -1,0 +1,157 @@
+"""`buildrunner run`: from folder to zip."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from buildrunner.cli.options import Duration, Jobs, WithScriptArguments, json_option, option, state_option
+from buildrunner.job import Cwd
+from buildrunner.plan import Order
+
+
+@click.command("run", cls=WithScriptArguments)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@option(
+    "-j",
+    "--jobs",
+    "--workers",
+    "jobs",
+    type=Jobs(),
+    default="auto",
+    show_default=True,
+    help="How many scripts run at once; auto: one a CPU this process may use.",
+)
+@option(
+    "-o",
+    "--output",
+    default="python_output",
+    show_default=True,
+    metavar="DIR",
+    help="Where logs and output files go.",
+)
+@option("--zip", "zip_file", default="result.zip", show_default=True, metavar="FILE", help="The package to make.")
+@option("--no-zip", is_flag=True, help="Make no package.")
+@option("--with-report", is_flag=True, help="Add report.json with times to the package.")
+@state_option
+@option("-r", "--recursive", is_flag=True, help="Also scripts in folders below.")
+@option("--include", multiple=True, metavar="GLOB", help="Only scripts whose name matches (repeatable).")
+@option("--exclude", multiple=True, metavar="GLOB", help="No scripts whose name matches (repeatable).")
+@option(
+    "--mode",
+    type=click.Choice(["cold"]),
+    default="cold",
+    show_default=True,
+    help="cold: every script in an interpreter of its own.",
+)
+@option("--python", metavar="PATH", help="The Python that runs .py scripts.")
+@option(
+    "--cwd",
+    type=click.Choice([c.value for c in Cwd]),
+    default=Cwd.INVOCATION.value,
+    show_default=True,
+    help="Where scripts run: here, in their own folder, or in an empty one each.",
+)
+@option("--timeout", type=Duration(), metavar="TIME", help="End a script after this long (90s, 5m).")
+@option(
+    "--grace",
+    type=Duration(),
+    default="5s",
+    show_default=True,
+    metavar="TIME",
+    help="Between asking a script to end and killing it.",
+)
+@option("--retries", type=int, default=0, show_default=True, metavar="N", help="Further attempts after a failure.")
+@option("-x", "--fail-fast", is_flag=True, help="Start nothing new after the first failure.")
+@option("--max-fail", type=int, metavar="N", help="Start nothing new after N failures.")
+@option(
+    "--order",
+    type=click.Choice([o.value for o in Order]),
+    default=Order.LONGEST.value,
+    show_default=True,
+    help="What starts first; longest goes by earlier runs.",
+)
+@option(
+    "--threads",
+    default="auto",
+    show_default=True,
+    metavar="auto|keep|N",
+    help="Threads numerical libraries may start in each script.",
+)
+@option("--resume", is_flag=True, help="Carry on an interrupted run of the same target, if there is one.")
+@json_option
+@option("-q", "--quiet", is_flag=True, help="Only failures.")
+@option("-v", "--verbose", is_flag=True, help="Every script.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    targets: tuple[str, ...],
+    output: str,
+    zip_file: str,
+    no_zip: bool,
+    cwd: str,
+    order: str,
+    fail_fast: bool,
+    max_fail: int | None,
+    resume: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **settings: Any,
+) -> int:
+    """Run every script of the TARGETs (folders or scripts), record, package and report.
+
+    Words after -- are passed to every script.
+    """
+    from buildrunner.config import Options
+    from buildrunner.machine import seconds_since_process_start
+    from buildrunner.server import BuildServer
+
+    options = Options(
+        targets=targets,
+        output=output,
+        zip=None if no_zip else zip_file,
+        cwd=Cwd(cwd),
+        order=Order(order),
+        max_fail=1 if fail_fast else max_fail,
+        args=ctx.meta.get(WithScriptArguments.KEY, ()),
+        **settings,
+    )
+    server = BuildServer.from_options(
+        options, listeners=listeners(quiet=quiet, verbose=verbose), age=seconds_since_process_start()
+    )
+    summary = server.run(resume=resume, handle_signals=True)
+    show(summary, as_json=as_json, quiet=quiet, verbose=verbose)
+    return summary.exit_code
+
+
+def listeners(*, quiet: bool, verbose: bool) -> list[Any]:
+    """Who hears of a run started from the command line."""
+    from buildrunner.reports.progress import ProgressLines
+
+    return [ProgressLines(sys.stderr, verbose=verbose, quiet=quiet)]
+
+
+def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """The document or the report, on stdout. Nobody reading it changes nothing about the run."""
+    from buildrunner.ledger import Reader
+
+    reader = Reader.open(Path(summary.state_dir))
+    try:
+        if as_json:
+            from buildrunner.cli.out import print_document
+            from buildrunner.summary import run_document
+
+            print_document(run_document(reader, summary.run))
+        else:
+            from buildrunner.reports.text import console, print_report
+
+            print_report(console(), summary, reader, verbose=verbose, quiet=quiet)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        reader.close()

@@ -1,0 +1,96 @@
+"""What a run is asked to do, checked as a whole before anything starts."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from buildrunner.errors import UsageError
+from buildrunner.job import Cwd
+from buildrunner.machine import cpus
+from buildrunner.plan import Order
+
+MOST_JOBS = 1024
+MODES = ("cold",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of `run`, with their defaults. Durations in seconds.
+
+    `jobs` None means as many as this process may use CPUs; `zip` None means no package; `max_fail` None means
+    that no number of failures stops the run; `threads` is `auto`, `keep` or a number.
+    """
+
+    targets: tuple[str, ...]
+    jobs: int | None = None
+    output: str = "python_output"
+    zip: str | None = "result.zip"
+    with_report: bool = False
+    state: str = ".buildrunner"
+    recursive: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    mode: str = "cold"
+    python: str | None = None
+    cwd: Cwd = Cwd.INVOCATION
+    timeout: float | None = None
+    grace: float = 5.0
+    retries: int = 0
+    max_fail: int | None = None
+    order: Order = Order.LONGEST
+    threads: str = "auto"
+    args: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, with a UsageError that names the option."""
+        if not self.targets:
+            raise UsageError("name a folder or a script to run")
+        if self.jobs is not None and not 1 <= self.jobs <= MOST_JOBS:
+            raise UsageError(f"--jobs {self.jobs}: give a number from 1 to {MOST_JOBS}, or auto (here {cpus()})")
+        if self.mode not in MODES:
+            raise UsageError(f"--mode {self.mode}: this version knows {', '.join(MODES)}")
+        if self.retries < 0:
+            raise UsageError(f"--retries {self.retries}: give 0 or more")
+        if self.max_fail is not None and self.max_fail < 1:
+            raise UsageError(f"--max-fail {self.max_fail}: give 1 or more")
+        if self.timeout is not None and not self.timeout > 0:
+            raise UsageError(f"--timeout {self.timeout:g}s: give a time above 0")
+        if not self.grace >= 0:
+            raise UsageError(f"--grace {self.grace:g}s: give 0 or more")
+        if self.threads not in ("auto", "keep") and not (self.threads.isdecimal() and int(self.threads) > 0):
+            raise UsageError(f"--threads {self.threads}: give auto, keep or a number above 0")
+        self._check_output()
+
+    def _check_output(self) -> None:
+        output = os.path.realpath(self.output)
+        for target in self.targets:
+            source = os.path.realpath(target)
+            if os.path.isdir(source) and (output + os.sep).startswith(source.rstrip(os.sep) + os.sep):
+                raise UsageError(
+                    f"the output folder {self.output} lies inside the source folder {target}; "
+                    "name one outside it with -o DIR"
+                )
+
+    @property
+    def slots(self) -> int:
+        """How many scripts run at once."""
+        return self.jobs or min(cpus(), MOST_JOBS)
+
+    @property
+    def key(self) -> str:
+        """The targets independently of the working directory: what ties a run to earlier ones."""
+        return "\n".join(os.path.realpath(t) for t in self.targets)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as the ledger keeps them for `resume`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Options":
+        """The other way round."""
+        values = dict(data)
+        for name in ("targets", "include", "exclude", "args"):
+            values[name] = tuple(values[name])
+        values["cwd"], values["order"] = Cwd(values["cwd"]), Order(values["order"])
+        return cls(**values)

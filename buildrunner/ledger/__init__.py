@@ -1,0 +1,198 @@
+"""The ledger: the durable truth about runs, jobs, attempts and receipts, in SQLite.
+
+One process writes, under a kernel lock, on one connection; anybody reads. An attempt is committed before its
+script starts; a receipt changes its job only if its attempt is still the job's current one.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from buildrunner.errors import LedgerError, UsageError
+from buildrunner.job import Attempt, Cwd, JobSpec, JobState
+from buildrunner.ledger import store
+from buildrunner.ledger.lock import Lock
+from buildrunner.ledger.reader import Reader, ResultRow, RunRow
+from buildrunner.ledger.store import to_sql
+from buildrunner.receipt import Receipt
+
+__all__ = ["Ledger", "Reader", "ResultRow", "RunRow"]
+
+_SPEC_DEFAULTS = JobSpec(name="")
+_SPEC_FIELDS = ("command", "script", "args", "env", "cwd", "priority", "after", "timeout", "retries")
+
+
+class Ledger(Reader):
+    """The writer. Use as a context manager; it holds the lock from opening to closing."""
+
+    def __init__(self, state: Path, *, purpose: str) -> None:
+        """Open or create the ledger in the state folder.
+
+        Raises LedgerBusy when another process writes it, LedgerError when it cannot be used.
+        """
+        _make_state_folder(state)
+        self._lock = Lock(state / store.LOCK, purpose=purpose, what="state folder", option="--state")
+        try:
+            super().__init__(state, store.open_writer(state))
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database, then let others in."""
+        super().close()
+        self._lock.release()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is recorded together, or LedgerError says that nothing was."""
+        try:
+            self.db.execute("BEGIN IMMEDIATE")
+            yield
+            self.db.execute("COMMIT")
+        except sqlite3.Error as exc:
+            self._roll_back()
+            # Never tried again: after a failed write nobody knows what is on the disk.
+            raise LedgerError(
+                f"the ledger {self.state / store.DATABASE} cannot be written: {exc}; "
+                "what was recorded before stays recorded: make room, then `buildrunner resume`"
+            ) from exc
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def add_run(
+        self,
+        *,
+        name: str,
+        target: str,
+        key: str,
+        args: tuple[str, ...],
+        options: dict[str, Any],
+        jobs: int,
+        python: str,
+        started: float,
+        specs: Iterable[tuple[JobSpec, str]],
+    ) -> RunRow:
+        """Record a new run and its jobs (each with its file name), in one transaction."""
+        with self.transaction():
+            cursor = self.db.execute(
+                "INSERT INTO runs (name, state, target, key, args, options, jobs, python, started) "
+                "VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?)",
+                (name, to_sql(target), to_sql(key), json.dumps(args), json.dumps(options), jobs, to_sql(python),
+                 started),
+            )  # fmt: skip
+            run = cursor.lastrowid
+            self.db.executemany(
+                "INSERT INTO jobs (run, name, file, spec, state) VALUES (?, ?, ?, ?, 'waiting')",
+                ((run, to_sql(spec.name), file, _spec_to_json(spec)) for spec, file in specs),
+            )
+        return self.run(name)
+
+    def job_ids(self, run: RunRow) -> dict[str, int]:
+        """The ledger's number of each job, by name."""
+        return {store.from_sql(n): i for i, n in self.db.execute("SELECT id, name FROM jobs WHERE run = ?", (run.id,))}
+
+    def start(self, job: int, attempt: Attempt, script_sha256: str | None) -> None:
+        """Record an attempt and make it its job's current one."""
+        self.db.execute(
+            "INSERT INTO attempts (id, job, number, worker, script_sha256) VALUES (?, ?, ?, ?, ?)",
+            (attempt.id, job, attempt.number, attempt.worker, script_sha256),
+        )
+        self.db.execute(
+            "UPDATE jobs SET state = 'running', attempt = ?, attempts = ? WHERE id = ?",
+            (attempt.id, attempt.number, job),
+        )
+
+    def give_back(self, job: int, attempt: str) -> None:
+        """Forget an attempt that never started; it counts nowhere."""
+        self.db.execute("DELETE FROM attempts WHERE id = ?", (attempt,))
+        self.db.execute(
+            "UPDATE jobs SET state = 'ready', attempt = (SELECT id FROM attempts WHERE job = ?1 "
+            "ORDER BY number DESC, id DESC LIMIT 1), attempts = attempts - 1 "
+            "WHERE id = ?1 AND state = 'running' AND attempt = ?2",
+            (job, attempt),
+        )
+
+    def record(self, job: int, receipt: Receipt, state: JobState, *, lost: int = 0) -> bool:
+        """Record a receipt and the state it leads to, if its attempt is still the job's current one.
+
+        Returns whether it was. A receipt that comes too late is kept, marked superseded, and changes nothing; one
+        that is here already is left alone.
+        """
+        accepted = self.db.execute(
+            "UPDATE jobs SET state = ?, lost = lost + ? WHERE id = ? AND state = 'running' AND attempt = ?",
+            (state, lost, job, receipt.attempt),
+        ).rowcount
+        outputs = skipped = None
+        if receipt.outputs:
+            outputs = json.dumps([(o.path, o.size, o.sha256) for o in receipt.outputs])
+        if receipt.skipped_outputs:
+            skipped = json.dumps(receipt.skipped_outputs)
+        self.db.execute(
+            "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (receipt.attempt, job, receipt.number, receipt.worker, receipt.mode, receipt.outcome,
+             receipt.exit_code, receipt.signal, receipt.started, receipt.seconds, receipt.cpu_seconds,
+             receipt.max_rss_bytes, outputs, skipped, receipt.error, receipt.checksum(), 0 if accepted else 1),
+        )  # fmt: skip
+        return accepted == 1
+
+    def set_states(self, jobs: Iterable[int], state: JobState, error: str | None = None) -> None:
+        """Move jobs that are not running to another state."""
+        self.db.executemany(
+            "UPDATE jobs SET state = ?, error = ? WHERE id = ? AND state != 'running'",
+            ((state, error, job) for job in jobs),
+        )
+
+    def set_run(self, run: RunRow, **columns: object) -> RunRow:
+        """Change columns of a run's row, in a transaction of its own; returns the row as it is then."""
+        if isinstance(columns.get("archive"), dict):
+            columns["archive"] = json.dumps(columns["archive"])
+        names = ", ".join(f"{name} = ?" for name in columns)
+        with self.transaction():
+            self.db.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run.id))
+        return self.run(run.name)
+
+    def _roll_back(self) -> None:
+        try:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+        except sqlite3.Error:
+            pass  # the first error is the one to tell
+
+
+def spec_from_json(name: str, text: str) -> JobSpec:
+    """The spec of a recorded job."""
+    data = json.loads(text)
+    for field in ("command", "args", "after"):
+        if field in data:
+            data[field] = tuple(data[field])
+    if "cwd" in data:
+        data["cwd"] = Cwd(data["cwd"])
+    if "env" in data:
+        data["env"] = tuple((key, value) for key, value in data["env"])
+    return JobSpec(name=name, **data)
+
+
+def _spec_to_json(spec: JobSpec) -> str:
+    data = {f: getattr(spec, f) for f in _SPEC_FIELDS}
+    return json.dumps({f: v for f, v in data.items() if v != getattr(_SPEC_DEFAULTS, f)}, separators=(",", ":"))
+
+
+def _make_state_folder(state: Path) -> None:
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        ignore = state / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    except OSError as exc:
+        raise UsageError(f"cannot use the state folder {state}: {exc.strerror}; name another with --state DIR") from exc

@@ -1,0 +1,70 @@
+"""The kernel lock that makes one process the writer of a folder, and says who that is.
+
+The lock is flock's: it ends with its owner, however that ends, so a dead holder never blocks anybody. The text
+in the file only tells people who holds it; nothing is decided by it.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from buildrunner.errors import LedgerBusy, UsageError
+
+
+class Lock:
+    """Held from construction to `release`, or to the end of the process."""
+
+    def __init__(self, path: Path, *, purpose: str, what: str, option: str) -> None:
+        """Take the lock at once, or raise LedgerBusy with a sentence that names the holder.
+
+        `purpose` is what this process does; `what` is locked, and `option` names another one of it.
+        """
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise UsageError(
+                f"cannot write in the {what} {path.parent}: {exc.strerror}; name another one with {option} DIR"
+            ) from exc
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            raise LedgerBusy(
+                f"the {what} {path.parent} is in use by {_holder(path)}; "
+                f"wait for it to end, or use another one with {option} DIR"
+            ) from None
+        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time()), "does": purpose}
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, json.dumps(note).encode(), 0)
+
+    def release(self) -> None:
+        """Let others in."""
+        os.close(self._fd)
+
+
+def held(path: Path) -> bool:
+    """Whether a living process holds the lock."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _holder(path: Path) -> str:
+    try:
+        note: dict[str, Any] = json.loads(path.read_bytes())
+        since = time.strftime("%H:%M:%S", time.localtime(note["since"]))
+        return f"process {note['pid']} on {note['host']} since {since} ({note['does']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process that has not yet said who it is"

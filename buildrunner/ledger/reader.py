@@ -1,0 +1,264 @@
+"""Reading the ledger: what the commands `status`, `history`, `logs` and every report ask of it.
+
+Works on the writer's own connection and on a read-only one beside a running server alike.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from buildrunner.errors import LedgerError, UsageError
+from buildrunner.job import JobState, Outcome
+from buildrunner.ledger import lock, store
+from buildrunner.ledger.store import from_sql, to_sql
+from buildrunner.receipt import OutputFile
+
+_RUN_COLUMNS = "id, name, state, target, key, args, options, jobs, python, started, finished, wall, exit_code, archive"
+_HISTORY_RUNS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run as recorded. Times in seconds, stamps in seconds since the epoch (UTC)."""
+
+    id: int
+    name: str
+    state: str
+    target: str
+    key: str
+    args: tuple[str, ...]
+    options: dict[str, Any]
+    jobs: int
+    python: str
+    started: float
+    finished: float | None
+    wall: float | None
+    exit_code: int | None
+    archive: dict[str, Any] | None
+
+    @property
+    def workers(self) -> int:
+        """How many worker processes it had."""
+        count: int = self.options["workers"]
+        return count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """A job with its last attempt's receipt, as far as there is one."""
+
+    id: int
+    name: str
+    file: str
+    spec: str
+    state: JobState
+    attempts: int
+    lost: int
+    error: str | None
+    worker: int | None
+    script_sha256: str | None
+    mode: str | None
+    outcome: Outcome | None
+    exit_code: int | None
+    signal: int | None
+    started: float | None
+    seconds: float | None
+    total_seconds: float
+    cpu_seconds: float | None
+    max_rss_bytes: int | None
+    outputs: tuple[OutputFile, ...]
+    skipped_outputs: tuple[str, ...]
+
+
+_RESULTS = """
+SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error), a.worker,
+       a.script_sha256, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
+       CASE WHEN j.attempts <= 1 THEN coalesce(r.seconds, 0)
+            ELSE (SELECT total(seconds) FROM receipts WHERE job = j.id AND NOT superseded) END,
+       r.cpu_seconds, r.max_rss, r.outputs, r.skipped
+FROM jobs j
+LEFT JOIN attempts a ON a.id = j.attempt
+LEFT JOIN receipts r ON r.attempt = j.attempt
+WHERE j.run = ?
+"""
+
+
+class Reader:
+    """Questions to a ledger."""
+
+    def __init__(self, state: Path, db: sqlite3.Connection) -> None:
+        self.state = state
+        self.db = db
+
+    @classmethod
+    def open(cls, state: Path) -> "Reader":
+        """Read beside whoever writes."""
+        return cls(state, store.open_reader(state))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.db.close()
+
+    def alive(self) -> bool:
+        """Whether a living server writes this ledger now."""
+        return lock.held(self.state / store.LOCK)
+
+    def runs(self) -> Iterator[RunRow]:
+        """All runs, newest first."""
+        for row in self._query(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC"):
+            yield _run_row(row)
+
+    def run(self, name: str | None = None) -> RunRow:
+        """The run of that name or unambiguous beginning of a name; the newest when none is given."""
+        if name is None:
+            rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT 1")
+            if not rows:
+                raise UsageError(f"no run is recorded in {self.state}")
+        else:
+            rows = self._query(
+                f"SELECT {_RUN_COLUMNS} FROM runs WHERE name = ?1 OR substr(name, 1, length(?1)) = ?1 "
+                "ORDER BY name = ?1 DESC, id LIMIT 2",
+                to_sql(name),
+            )
+            if not rows or not name:
+                raise UsageError(f"no run is called {name!r}; `buildrunner history` lists them")
+            if len(rows) > 1 and rows[0][1] != name:
+                raise UsageError(f"several runs begin with {name!r}; `buildrunner history` lists them")
+        return _run_row(rows[0])
+
+    def newest(self, key: str, state: str) -> RunRow | None:
+        """The newest run of a target if it is in that state."""
+        rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE key = ? ORDER BY id DESC LIMIT 1", to_sql(key))
+        return _run_row(rows[0]) if rows and rows[0][2] == state else None
+
+    def results(self, run: RunRow) -> Iterator[ResultRow]:
+        """Every job of a run, in the order in which they were added."""
+        for row in self.db.execute(_RESULTS + "ORDER BY j.id", (run.id,)):
+            yield _result_row(row)
+
+    def result(self, run: RunRow, job: str) -> ResultRow:
+        """One job by name, or by an unambiguous end of its name (`Prime.py` for `sub/Prime.py`)."""
+        rows = self._query(_RESULTS + "AND j.name = ?", run.id, to_sql(job))
+        if not rows:
+            names = [from_sql(n) for (n,) in self._query("SELECT name FROM jobs WHERE run = ?", run.id)]
+            close = [n for n in names if n.endswith("/" + job) or n.rsplit("/", 1)[-1].partition(".")[0] == job]
+            if len(close) == 1:
+                return self.result(run, close[0])
+            from difflib import get_close_matches
+
+            near = close or get_close_matches(job, names, n=3)
+            hint = "; did you mean " + " or ".join(map(repr, near[:3])) + "?" if near else ""
+            raise UsageError(f"run {run.name} has no job {job!r}{hint}")
+        return _result_row(rows[0])
+
+    def counts(self, run: RunRow) -> dict[JobState, int]:
+        """How many jobs are in each state."""
+        rows = self._query("SELECT state, count(*) FROM jobs WHERE run = ? GROUP BY state", run.id)
+        return {JobState(state): count for state, count in rows}
+
+    def totals_by_job(self, run: RunRow) -> Iterator[tuple[str, str, float]]:
+        """Each job's name, recorded spec and the seconds of all its attempts together."""
+        for name, spec, total in self.db.execute(
+            "SELECT j.name, j.spec, CASE WHEN j.attempts <= 1 "
+            "THEN coalesce((SELECT seconds FROM receipts WHERE attempt = j.attempt), 0) "
+            "ELSE (SELECT total(seconds) FROM receipts WHERE job = j.id AND NOT superseded) END "
+            "FROM jobs j WHERE j.run = ?",
+            (run.id,),
+        ):
+            yield from_sql(name), spec, total
+
+    def busy(self, run: RunRow) -> list[tuple[int, float]]:
+        """Seconds each worker of the run spent on scripts."""
+        spent = dict(
+            self._query(
+                "SELECT r.worker, total(r.seconds) FROM receipts r JOIN jobs j ON j.id = r.job "
+                "WHERE j.run = ? AND r.worker IS NOT NULL AND NOT r.superseded GROUP BY r.worker",
+                run.id,
+            )
+        )
+        return [(worker, spent.get(worker, 0.0)) for worker in range(max([run.workers, *(w + 1 for w in spent)]))]
+
+    def last_end(self, run: RunRow) -> float | None:
+        """When the last recorded attempt of the run ended (seconds since the epoch)."""
+        rows = self._query(
+            "SELECT max(r.started + r.seconds) FROM receipts r JOIN jobs j ON j.id = r.job WHERE j.run = ?",
+            run.id,
+        )
+        end: float | None = rows[0][0]
+        return end
+
+    def running(self, run: RunRow) -> dict[str, str]:
+        """Attempts that are recorded as running: id → job."""
+        rows = self._query("SELECT attempt, name FROM jobs WHERE run = ? AND state = 'running'", run.id)
+        return {attempt: from_sql(name) for attempt, name in rows}
+
+    def running_jobs(self, run: RunRow) -> list[tuple[str, int]]:
+        """Jobs that are with a worker, and which."""
+        rows = self._query(
+            "SELECT j.name, a.worker FROM jobs j JOIN attempts a ON a.id = j.attempt "
+            "WHERE j.run = ? AND j.state = 'running' ORDER BY a.worker, a.id",
+            run.id,
+        )
+        return [(from_sql(name), worker) for name, worker in rows]
+
+    def durations(self, key: str, args: tuple[str, ...]) -> dict[str, float]:
+        """Seconds each job of this target took with these arguments: the median of its last few runs."""
+        seen: dict[str, list[float]] = {}
+        for name, seconds in self.db.execute(
+            "SELECT j.name, r.seconds FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
+            "WHERE j.run IN (SELECT id FROM runs WHERE key = ? AND args = ? ORDER BY id DESC LIMIT ?) "
+            "AND r.outcome IN ('ok', 'exited')",
+            (to_sql(key), json.dumps(args), _HISTORY_RUNS),
+        ):
+            seen.setdefault(from_sql(name), []).append(seconds)
+        return {name: median(times) for name, times in seen.items()}
+
+    def _query(self, sql: str, *values: object) -> list[Any]:
+        try:
+            return self.db.execute(sql, values).fetchall()
+        except sqlite3.Error as exc:
+            raise LedgerError(f"cannot read the ledger {self.state / store.DATABASE}: {exc}") from exc
+
+
+def _run_row(row: tuple[Any, ...]) -> RunRow:
+    names = [c.strip() for c in _RUN_COLUMNS.split(",")]
+    data = dict(zip(names, row, strict=True))
+    data["target"], data["key"], data["python"] = map(from_sql, (data["target"], data["key"], data["python"]))
+    data["args"] = tuple(json.loads(data["args"]))
+    data["options"] = json.loads(data["options"])
+    data["archive"] = json.loads(data["archive"]) if data["archive"] else None
+    return RunRow(**data)
+
+
+def _result_row(row: tuple[Any, ...]) -> ResultRow:
+    (
+        id_, name, file, spec, state, attempts, lost, error, worker, sha, mode, outcome, code, signal, started,
+        seconds, total, cpu, rss, outputs, skipped,
+    ) = row  # fmt: skip
+    return ResultRow(
+        id=id_,
+        name=from_sql(name),
+        file=file,
+        spec=spec,
+        state=JobState(state),
+        attempts=attempts,
+        lost=lost,
+        error=error,
+        worker=worker,
+        script_sha256=sha,
+        mode=mode,
+        outcome=Outcome(outcome) if outcome else None,
+        exit_code=code,
+        signal=signal,
+        started=started,
+        seconds=seconds,
+        total_seconds=total,
+        cpu_seconds=cpu,
+        max_rss_bytes=rss,
+        outputs=tuple(OutputFile(path=p, size=n, sha256=h) for p, n, h in json.loads(outputs or "[]")),
+        skipped_outputs=tuple(json.loads(skipped or "[]")),
+    )

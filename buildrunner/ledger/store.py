@@ -1,0 +1,88 @@
+"""Opening the database: one writer, any number of readers, numbered migrations."""
+
+import os
+import sqlite3
+from importlib import resources
+from pathlib import Path
+from urllib.parse import quote
+
+from buildrunner.errors import LedgerError, UsageError
+
+DATABASE = "ledger.db"
+LOCK = "lock"
+
+
+def open_writer(state: Path) -> sqlite3.Connection:
+    """The one writing connection, with the newest schema. The caller holds the lock."""
+    path = state / DATABASE
+    try:
+        db = sqlite3.connect(path, isolation_level=None, timeout=60.0)
+        # WAL with NORMAL survives the death of any process; only a power cut can take the last commits.
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        _migrate(db, path)
+    except sqlite3.Error as exc:
+        raise LedgerError(f"cannot use the ledger {path}: {exc}; name another folder with --state DIR") from exc
+    return db
+
+
+def open_reader(state: Path) -> sqlite3.Connection:
+    """A read-only connection that disturbs no writer; UsageError when there is no ledger."""
+    path = state / DATABASE
+    if not path.exists():
+        raise UsageError(f"there is no ledger in {state}: nothing was run here; name its folder with --state DIR")
+    try:
+        db = sqlite3.connect(
+            f"file:{quote(os.fsencode(path.absolute()))}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=60.0,
+        )
+        found = db.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as exc:
+        raise LedgerError(f"cannot read the ledger {path}: {exc}") from exc
+    if found != len(_migrations()):
+        _refuse_version(path, found)
+    return db
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    steps = _migrations()
+    found = db.execute("PRAGMA user_version").fetchone()[0]
+    if found > len(steps):
+        _refuse_version(path, found)
+    for number, sql in enumerate(steps[found:], start=found + 1):
+        # One transaction a step: killed at any moment, the schema is the old one or the new one.
+        db.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+def _migrations() -> list[str]:
+    folder = resources.files("buildrunner.ledger") / "migrations"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [f.read_text(encoding="utf-8") for f in files]
+
+
+def _refuse_version(path: Path, found: int) -> None:
+    known = len(_migrations())
+    if found > known:
+        raise LedgerError(
+            f"the ledger {path} has schema {found}, newer than this version of buildrunner knows ({known}); "
+            "use the newer buildrunner, or another folder with --state DIR"
+        )
+    raise LedgerError(
+        f"the ledger {path} has the older schema {found}; the next `buildrunner run` or `resume` brings it up to date"
+    )
+
+
+def to_sql(text: str) -> str | bytes:
+    """A name as SQLite can keep it: text, or the bytes of a name that is not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+    return text
+
+
+def from_sql(value: str | bytes) -> str:
+    """The other way round."""
+    return os.fsdecode(value)

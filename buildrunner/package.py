@@ -1,0 +1,352 @@
+"""The zip: what a run's scripts produced, byte for byte the same whenever the outputs are.
+
+    manifest.json      what ran, how it ended, the SHA-256 of every file and script
+    files/NAME/…       what each script left in its output folder
+    logs/NAME.out|err  what it printed
+    (archive comment)  the seal: SHA-256 of every byte before it
+
+Entries are sorted, with one fixed time and fixed permissions. The seal covers what the zip format's own checksums
+do not (headers, the directory, the comment itself), so `verify` finds one flipped byte anywhere.
+"""
+
+import hashlib
+import json
+import os
+import stat
+import struct
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from buildrunner.errors import NotAPackage, PackageError, UsageError
+from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
+from buildrunner.naming import display, file_name
+from buildrunner.summary import run_document, stamp
+
+MANIFEST = "manifest.json"
+REPORT = "report.json"
+SCHEMA = "buildrunner.manifest/1"
+_SEAL = b"buildrunner package, sha256 of all before this comment: "
+_SEAL_LENGTH = len(_SEAL) + 64
+_END_RECORD = 22  # bytes of a zip's end record without its comment
+_DOS_EPOCH = 315532800  # 1980-01-01, before which a zip knows no time
+_LEVEL = 6
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """A file to be packaged: its name in the zip, where it lies, and what was found there."""
+
+    name: str
+    path: str
+    size: int
+    sha256: str
+
+
+def check_destination(path: str) -> None:
+    """UsageError when no zip can be written there; leaves nothing behind."""
+    shown = display(path)
+    if os.path.isdir(path):
+        raise UsageError(f"cannot write the zip {shown}: it is a folder; name a file with --zip FILE")
+    try:
+        fd, probe = tempfile.mkstemp(prefix=".buildrunner-", dir=os.path.dirname(os.path.abspath(path)))
+    except OSError as exc:
+        raise UsageError(
+            f"cannot write the zip {shown}: {exc.strerror}; name another with --zip FILE, or none with --no-zip"
+        ) from exc
+    os.close(fd)
+    os.unlink(probe)
+
+
+def package(reader: Reader, run: RunRow, path: str, *, with_report: bool = False) -> tuple[dict[str, Any], list[str]]:
+    """Write the zip of a run beside its place and rename it there.
+
+    Returns its `path`, `sha256` and number of `files`, and the outputs that changed after their script had ended.
+    Raises PackageError; then an older zip of that name is untouched.
+    """
+    folder = os.path.join(run.options["directory"], run.options["output"])
+    try:
+        entries, rows, changed = _collect(reader, run, folder)
+        manifest = _manifest(run, rows, entries)
+        report = _json(_report(reader, run)) if with_report else None
+        digest, count = _write(path, entries, manifest, report)
+    except OSError as exc:
+        where = f" ({display(os.fsdecode(exc.filename))})" if exc.filename else ""
+        raise PackageError(
+            f"cannot make the zip {display(path)}: {exc.strerror or exc}{where}; "
+            "the results are recorded: `buildrunner package` makes it again"
+        ) from exc
+    return {"path": path, "sha256": digest, "files": count}, changed
+
+
+def _collect(reader: Reader, run: RunRow, folder: str) -> tuple[list[_Entry], list[dict[str, Any]], list[str]]:
+    """Hash everything that goes in; the manifest comes first, so this is a pass of its own."""
+    entries: list[_Entry] = []
+    rows: list[dict[str, Any]] = []
+    changed: list[str] = []
+    for row in reader.results(run):
+        logs: dict[str, str | None] = {}
+        for suffix, stream in (("out", "stdout"), ("err", "stderr")):
+            name = f"logs/{row.file}.{suffix}"
+            logs[stream] = None
+            with suppress(FileNotFoundError):  # it never started, or the log was removed
+                entries.append(_entry(name, os.path.join(folder, name)))
+                logs[stream] = name
+        outputs = []
+        for output in row.outputs:
+            source = os.path.join(folder, "files", row.file, output.path)
+            name = f"files/{row.file}/" + "/".join(map(file_name, output.path.split("/")))
+            try:
+                entry = _entry(name, source)
+            except FileNotFoundError:
+                changed.append(f"{source} (removed)")
+                continue
+            if entry.sha256 != output.sha256:
+                changed.append(source)
+            entries.append(entry)
+            outputs.append({"path": output.path, "file": name})
+        rows.append(_manifest_row(row, logs, outputs))
+    entries.sort(key=lambda e: e.name.encode())
+    rows.sort(key=lambda r: os.fsencode(r["name"]))
+    return entries, rows, changed
+
+
+def _entry(name: str, path: str) -> _Entry:
+    digest, size = hashlib.sha256(), 0
+    with _open_regular(path) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return _Entry(name=name, path=path, size=size, sha256=digest.hexdigest())
+
+
+def _open_regular(path: str) -> IO[bytes]:
+    """Open a regular file for reading, without following a link or waiting for a pipe that took its place."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(2, "no longer a regular file", path)
+    return open(fd, "rb", buffering=0)
+
+
+def _manifest_row(row: ResultRow, logs: dict[str, str | None], outputs: list[dict[str, str]]) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "script_sha256": row.script_sha256,
+        "args": list(spec_from_json(row.name, row.spec).args),
+        "state": row.state,
+        "outcome": row.outcome,
+        "exit_code": row.exit_code,
+        "signal": row.signal,
+        **logs,
+        "outputs": outputs,
+    }
+
+
+def _manifest(run: RunRow, rows: list[dict[str, Any]], entries: list[_Entry]) -> bytes:
+    """Nothing in it changes by itself: no ids, times, workers or absolute paths."""
+    return _json(
+        {
+            "schema": SCHEMA,
+            "results": rows,
+            "files": {e.name: {"size": e.size, "sha256": e.sha256} for e in entries},
+        }
+    )
+
+
+def _report(reader: Reader, run: RunRow) -> dict[str, Any]:
+    document = run_document(reader, run)
+    document["results"] = list(document["results"])
+    document["packaged"] = stamp(time.time())
+    return document
+
+
+def _json(data: object) -> bytes:
+    return json.dumps(data, indent=1, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def _write(path: str, entries: list[_Entry], manifest: bytes, report: bytes | None) -> tuple[str, int]:
+    directory = os.path.dirname(os.path.abspath(path))
+    fd, unfinished = tempfile.mkstemp(prefix=".buildrunner-", suffix=".zip", dir=directory)
+    try:
+        with open(fd, "w+b") as file:
+            when = _entry_time()
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+                archive.writestr(_info(MANIFEST, when), manifest)
+                if report is not None:
+                    archive.writestr(_info(REPORT, when), report)
+                for entry in entries:
+                    _add(archive, entry, when)
+            digest = _seal(file)
+            file.flush()
+            os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(file.fileno(), 0o666 & ~umask)
+        os.replace(unfinished, path)
+        _sync_folder(directory)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
+    return digest, len(entries) + 1 + (report is not None)
+
+
+def _add(archive: zipfile.ZipFile, entry: _Entry, when: tuple[int, int, int, int, int, int]) -> None:
+    digest = hashlib.sha256()
+    info = _info(entry.name, when)
+    info.file_size = entry.size
+    with (
+        _open_regular(entry.path) as source,
+        archive.open(info, "w", force_zip64=entry.size > 1 << 31) as target,
+    ):
+        while chunk := source.read(_CHUNK):
+            digest.update(chunk)
+            target.write(chunk)
+    if digest.hexdigest() != entry.sha256:
+        raise PackageError(
+            f"{display(entry.path)} changed while it was being packaged; "
+            "when nothing writes it any more, `buildrunner package` makes the zip"
+        )
+
+
+def _info(name: str, when: tuple[int, int, int, int, int, int]) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, date_time=when)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.create_system = 3  # Unix, wherever it was made
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    return info
+
+
+def _entry_time() -> tuple[int, int, int, int, int, int]:
+    """SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/source-date-epoch/), never before 1980."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    seconds = max(_DOS_EPOCH, int(text)) if text.isdecimal() else _DOS_EPOCH
+    t = time.gmtime(seconds)
+    return (min(t.tm_year, 2107), t.tm_mon, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec)
+
+
+def _seal(file: IO[bytes]) -> str:
+    """Append the seal as the archive's comment; returns the SHA-256 of the whole file."""
+    file.seek(-2, os.SEEK_END)
+    file.write(struct.pack("<H", _SEAL_LENGTH))
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    seal = _SEAL + digest.hexdigest().encode()
+    file.write(seal)
+    digest.update(seal)
+    return digest.hexdigest()
+
+
+def _sync_folder(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What `verify` found: how many files it checked, and every difference as a sentence."""
+
+    files: int
+    problems: tuple[str, ...]
+
+
+def verify(path: str) -> Verification:
+    """Check a package whole. Raises NotAPackage when it is none of ours."""
+    shown = display(path)
+    try:
+        with open(path, "rb") as file:
+            problems = [] if _seal_holds(file) else ["the seal over the whole file does not hold"]
+            if not _looks_like_ours(file):
+                raise NotAPackage(f"{shown} is not a package made by buildrunner")
+            try:
+                files = 0
+                with zipfile.ZipFile(file) as archive:
+                    for problem in _check_entries(archive):
+                        problems.append(problem)
+                    files = len(archive.infolist())
+            except (zipfile.BadZipFile, NotImplementedError, ValueError, KeyError, EOFError) as exc:
+                problems.append(f"the zip's structure is damaged: {display(str(exc))}")
+    except OSError as exc:
+        raise NotAPackage(f"cannot read {shown}: {exc.strerror}") from exc
+    return Verification(files=files, problems=tuple(problems))
+
+
+def _looks_like_ours(file: IO[bytes]) -> bool:
+    """By its head or its tail: one damaged byte must not make it somebody else's."""
+    file.seek(0)
+    head = file.read(30 + len(MANIFEST))
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _SEAL_LENGTH - _END_RECORD))
+    tail = file.read()
+    if head[30:] == MANIFEST.encode() and head[:2] == b"PK":
+        return True
+    return tail[:4] == b"PK\5\6" and tail[_END_RECORD : _END_RECORD + 11] == _SEAL[:11]
+
+
+def _seal_holds(file: IO[bytes]) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    if size < _SEAL_LENGTH + _END_RECORD:
+        return False
+    left = size - _SEAL_LENGTH
+    file.seek(0)
+    digest = hashlib.sha256()
+    while left and (chunk := file.read(min(_CHUNK, left))):
+        digest.update(chunk)
+        left -= len(chunk)
+    return file.read() == _SEAL + digest.hexdigest().encode()
+
+
+def _check_entries(archive: zipfile.ZipFile) -> Iterator[str]:
+    infos = archive.infolist()
+    names = [info.filename for info in infos]
+    if len(set(names)) < len(names):
+        yield "an entry is there twice"
+    for info in infos:
+        name = display(info.filename)
+        if info.filename.startswith("/") or ".." in info.filename.split("/") or "\\" in info.filename:
+            yield f"{name}: an entry must stay below the folder it is unpacked in"
+        if stat.S_ISLNK(info.external_attr >> 16):
+            yield f"{name}: an entry must not be a link"
+    if MANIFEST not in names:
+        yield f"there is no {MANIFEST}"
+        return
+    manifest = json.loads(archive.read(MANIFEST))
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        yield f"{MANIFEST} is not of schema {SCHEMA}"
+        return
+    expected = manifest["files"]
+    for name in sorted(set(expected) - set(names)):
+        yield f"{display(name)} is missing"
+    for info in infos:
+        if info.filename in (MANIFEST, REPORT):
+            continue
+        if info.filename not in expected:
+            yield f"{display(info.filename)} is not in the manifest"
+            continue
+        digest = hashlib.sha256()
+        try:
+            with archive.open(info) as entry:
+                while chunk := entry.read(_CHUNK):
+                    digest.update(chunk)
+        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, NotImplementedError, OSError) as exc:  # type: ignore[attr-defined]
+            yield f"{display(info.filename)} cannot be unpacked: {display(str(exc))}"
+            continue
+        if digest.hexdigest() != expected[info.filename]["sha256"]:
+            yield f"{display(info.filename)} differs from the manifest"
+
+
+def default_destination(run: RunRow) -> Path:
+    """Where `package` writes a run's zip when nothing else is said."""
+    return Path(run.options["zip"] or "result.zip")

@@ -1,0 +1,324 @@
+"""N workers, each a freshly started process with a task queue and a result queue of its own.
+
+A queue is one socket pair, so that a killed worker can wedge nobody else's. Two ways of ending are told apart:
+a worker that was told to close, and one that died; of the latter the pool says what its journal holds and puts
+a new one in its place.
+"""
+
+import marshal
+import os
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from buildrunner.errors import LedgerError, PoolError
+from buildrunner.job import Assignment
+from buildrunner.processes import kill_attempts
+from buildrunner.receipt import Receipt
+from buildrunner.run import worker as worker_program
+from buildrunner.run.wire import parse_journal_line
+
+WORKER_PROGRAM = os.path.abspath(worker_program.__file__)
+_QUICK_DEATH = 1.0  # seconds; a worker that dies sooner than this after its start made no progress
+_QUICK_DEATHS_ALLOWED = 5
+_CLOSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A receipt came back."""
+
+    worker: int
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """Assignments came back that never started."""
+
+    worker: int
+    attempts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Died:
+    """A worker died and was replaced. `lost` had started and have no receipt; `returned` never started."""
+
+    worker: int
+    pid: int
+    lost: tuple[str, ...]
+    returned: tuple[str, ...]
+
+
+PoolEvent = Received | Returned | Died
+
+
+class _Worker:
+    """The server's end of one worker."""
+
+    def __init__(self, number: int, pid: int, connection: Connection, journal: str) -> None:
+        self.number = number
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+        self.connection = connection
+        self.journal = journal
+        self.started = time.monotonic()
+        self.outstanding: list[str] = []
+        self.since = self.started  # when the attempt it should be at began, as far as the server knows
+        self.recalled = False
+
+
+class WorkerPool:
+    """Starts, feeds and replaces the workers.
+
+    `folder` takes journals and the workers' own error logs. `hello(worker)` returns what a worker is told once: `env`
+    (the whole environment of its scripts), `cwd` and `ready` (see OutputFolder.ready).
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        folder: str,
+        hello: Callable[[int], dict[str, Any]],
+        program: str = WORKER_PROGRAM,
+        python: str = sys.executable,
+    ) -> None:
+        self.size = size
+        self._folder = folder
+        self._hello = hello
+        self._argv = [python, "-I", "-S", program]
+        self._selector = selectors.DefaultSelector()
+        self._workers: dict[int, _Worker] = {}
+        self._born = 0
+        self._quick_deaths = 0
+        self._waker, self._wakened = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wakened.setblocking(False)
+        self._selector.register(self._wakened, selectors.EVENT_READ)
+
+    def start(self) -> None:
+        """Start every worker; they get ready while the caller goes on."""
+        for number in range(self.size):
+            self._start_worker(number)
+
+    @property
+    def wakeup_fd(self) -> int:
+        """Writing a byte here (a signal does) ends a `wait` early."""
+        return self._waker.fileno()
+
+    def outstanding(self, worker: int) -> int:
+        """How many assignments lie with a worker, the running one included."""
+        return len(self._workers[worker].outstanding)
+
+    @property
+    def busy(self) -> int:
+        """How many assignments lie with all workers."""
+        return sum(len(w.outstanding) for w in self._workers.values())
+
+    def send(self, worker: int, assignments: Sequence[Assignment]) -> None:
+        """Put assignments on a worker's queue."""
+        w = self._workers[worker]
+        if not w.outstanding:
+            w.since = time.monotonic()
+        w.outstanding += [a.attempt for a in assignments]
+        self._tell(w, ("run", [a.to_wire() for a in assignments]))
+
+    def recall_stalled(self, after: float) -> float | None:
+        """Fetch back what lies behind an attempt that has run for `after` seconds.
+
+        Returns the seconds until the next worker may have to be asked, None when there is none to watch.
+        """
+        now, soonest = time.monotonic(), None
+        for w in self._workers.values():
+            if len(w.outstanding) > 1 and not w.recalled:
+                left = w.since + after - now
+                if left <= 0:
+                    self._recall(w)
+                elif soonest is None or left < soonest:
+                    soonest = left
+        return soonest
+
+    def recall_all(self) -> None:
+        """Fetch back everything that has not started."""
+        for w in self._workers.values():
+            if len(w.outstanding) > 1 and not w.recalled:
+                self._recall(w)
+
+    def stop(self, grace: float) -> None:
+        """End what runs (TERM, then KILL after `grace` seconds; KILL at once when 0); the rest comes back."""
+        for w in self._workers.values():
+            if w.outstanding:
+                w.recalled = True
+                self._tell(w, ("stop", grace))
+
+    def wait(self, timeout: float | None) -> list[PoolEvent]:
+        """What happened; empty when `timeout` seconds passed or somebody wrote to `wakeup_fd`."""
+        events: list[PoolEvent] = []
+        ready = self._selector.select(timeout)
+        rounds = 0
+        while ready and rounds < 64:  # what came in the meantime shares one commit
+            dead = []
+            for key, _ in ready:
+                w: _Worker | None = key.data
+                if w is None:
+                    self._drain_wakeups()
+                elif key.fd == w.pidfd or (self._workers.get(w.number) is w and not self._receive(w, events)):
+                    dead.append(w)
+            for w in dead:
+                if self._workers.get(w.number) is w:
+                    events.append(self._bury(w, events))
+            rounds += 1
+            ready = self._selector.select(0)
+        return events
+
+    def close(self) -> None:
+        """End all workers: told to, and killed when they do not."""
+        for w in self._workers.values():
+            self._tell(w, ("close",))
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        for w in self._workers.values():
+            while os.waitpid(w.pid, os.WNOHANG)[0] == 0:
+                if time.monotonic() > deadline:
+                    os.kill(w.pid, 9)
+                    os.waitpid(w.pid, 0)
+                    kill_attempts(w.outstanding)
+                    break
+                time.sleep(0.001)
+            self._forget(w)
+        self._workers.clear()
+        self._selector.close()
+        self._waker.close()
+        self._wakened.close()
+
+    def _start_worker(self, number: int) -> None:
+        ours, theirs = socket.socketpair()
+        self._born += 1
+        stem = os.path.join(self._folder, f"worker-{self._born}")
+        log = (os.POSIX_SPAWN_OPEN, 2, stem + ".err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            pid = os.posix_spawn(
+                self._argv[0],
+                self._argv,
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 1),
+                    log,
+                ],
+                setsid=True,  # the terminal's Ctrl-C is for the server to act on
+            )
+        except OSError as exc:
+            raise PoolError(f"cannot start a worker ({self._argv[0]}): {exc.strerror}") from exc
+        theirs.close()
+        w = _Worker(number, pid, Connection(ours.detach()), stem + ".journal")
+        self._workers[number] = w
+        self._selector.register(w.connection, selectors.EVENT_READ, w)
+        if w.pidfd >= 0:
+            self._selector.register(w.pidfd, selectors.EVENT_READ, w)
+        self._tell(w, {"worker": number, "journal": w.journal, **self._hello(number)})
+
+    def _tell(self, w: _Worker, message: Any) -> None:
+        try:
+            w.connection.send_bytes(marshal.dumps(message))
+        except OSError:
+            pass  # it died; its sentinel says so to `wait`
+
+    def _recall(self, w: _Worker) -> None:
+        w.recalled = True
+        self._tell(w, ("recall",))
+
+    def _receive(self, w: _Worker, events: list[PoolEvent]) -> bool:
+        """Take one message; False when the worker is gone."""
+        try:
+            message = marshal.loads(w.connection.recv_bytes())
+        except (EOFError, OSError):
+            return False
+        verb, content = message
+        if verb == "receipt":
+            receipt = Receipt.from_wire(content)
+            if receipt.attempt in w.outstanding:
+                w.outstanding.remove(receipt.attempt)
+            w.since = time.monotonic()
+            self._quick_deaths = 0
+            events.append(Received(worker=w.number, receipt=receipt))
+        elif verb == "returned":
+            w.outstanding = [a for a in w.outstanding if a not in content]
+            w.recalled = False
+            events.append(Returned(worker=w.number, attempts=tuple(content)))
+        elif verb == "broken":
+            raise LedgerError(f"{content}; make room, then `buildrunner resume`")
+        return True
+
+    def _bury(self, w: _Worker, events: list[PoolEvent]) -> Died:
+        """Take in what a dead worker still said and wrote, end what it left running, start another."""
+        try:
+            while w.connection.poll(0):
+                if not self._receive(w, events):
+                    break
+        except OSError:
+            pass
+        os.waitpid(w.pid, 0)
+        self._forget(w)
+        journal = read_journal(w.journal)
+        for receipt in journal.receipts:
+            if receipt.attempt in w.outstanding:
+                w.outstanding.remove(receipt.attempt)
+                events.append(Received(worker=w.number, receipt=receipt))
+        lost = tuple(a for a in w.outstanding if a in journal.started)
+        returned = tuple(a for a in w.outstanding if a not in journal.started)
+        kill_attempts(lost)
+        if time.monotonic() - w.started < _QUICK_DEATH:
+            self._quick_deaths += 1
+            if self._quick_deaths > _QUICK_DEATHS_ALLOWED:
+                raise PoolError(
+                    f"workers die as soon as they start; the last words of one are in "
+                    f"{w.journal.removesuffix('journal')}err"
+                )
+        self._start_worker(w.number)
+        return Died(worker=w.number, pid=w.pid, lost=lost, returned=returned)
+
+    def _forget(self, w: _Worker) -> None:
+        self._selector.unregister(w.connection)
+        w.connection.close()
+        if w.pidfd >= 0:
+            self._selector.unregister(w.pidfd)
+            os.close(w.pidfd)
+
+    def _drain_wakeups(self) -> None:
+        try:
+            while self._wakened.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """What a worker's journal holds: attempts that started, receipts of those that ended."""
+
+    started: frozenset[str]
+    receipts: tuple[Receipt, ...]
+
+
+def read_journal(path: str) -> Journal:
+    """Read a dead worker's journal; stops at the first line that is cut short or damaged."""
+    started, receipts = set(), []
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                values: Any = parse_journal_line(line)
+                if values is None:
+                    break
+                if values[0] == "start":
+                    started.add(values[1])
+                elif values[0] == "end":
+                    receipts.append(Receipt.from_wire(values[1]))
+    except FileNotFoundError:
+        pass  # died before it could open it, so nothing started
+    return Journal(started=frozenset(started), receipts=tuple(receipts))

@@ -1,0 +1,69 @@
+"""Plain progress lines on stderr while a run goes on."""
+
+import time
+from typing import TextIO
+
+from buildrunner.events import Event, JobEnded, Packaging, RunStarted, Stopping, WorkerLost
+from buildrunner.naming import display
+from buildrunner.reports.words import count, ending, seconds
+
+_EVERY_JOB_UP_TO = 200  # jobs; of more, what passed is only counted, once a second
+_INTERVAL = 1.0
+
+
+class ProgressLines:
+    """A listener that writes one line a job, or one a second when there are very many."""
+
+    def __init__(self, stream: TextIO, *, verbose: bool = False, quiet: bool = False) -> None:
+        self._stream = stream
+        self._verbose = verbose
+        self._quiet = quiet
+        self._total = 0
+        self._failed = 0
+        self._last = 0.0
+
+    def on_event(self, event: Event, /) -> None:
+        """Write what there is to say about one event."""
+        match event:
+            case RunStarted():
+                self._total = event.total
+                again = f", {event.done:,} of them done before" if event.done else ""
+                self._say(
+                    f"{count(event.total, 'script')} of {display(event.target)}{again}, {event.workers} at a time, "
+                    f"Python {display(event.python)} ({event.python_why}), run {event.run}"
+                )
+            case JobEnded():
+                self._ended(event)
+            case WorkerLost():
+                self._say(f"worker {event.worker} (process {event.pid}) died and was replaced")
+            case Stopping():
+                self._say(f"stopping: {event.reason}; nothing new starts, waiting for what runs")
+            case Packaging():
+                if self._verbose:
+                    self._say(f"packaging {display(event.path)}")
+
+    def _ended(self, event: JobEnded) -> None:
+        receipt = event.receipt
+        if not receipt.passed:
+            self._failed += 1
+        now = time.monotonic()
+        if receipt.passed and self._total > _EVERY_JOB_UP_TO and not self._verbose:
+            if now - self._last >= _INTERVAL or event.done == event.total:
+                self._last = now
+                self._say(f"[{event.done:,}/{event.total:,}] {self._failed:,} did not pass")
+            return
+        width = len(f"{event.total:,}")
+        how = ending(receipt.outcome, receipt.exit_code, receipt.signal)
+        again = "" if event.final else ", trying again"
+        self._say(
+            f"[{event.done:>{width},}/{event.total:,}] {display(receipt.job)}: {how}{again}, {seconds(receipt.seconds)}"
+        )
+
+    def _say(self, line: str) -> None:
+        if self._quiet:
+            return
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._quiet = True  # nobody reads any more; the run goes on

@@ -1,0 +1,229 @@
+"""The report a person reads when a run is over."""
+
+import os
+from collections.abc import Iterable, Iterator
+from heapq import nlargest
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from buildrunner.job import JobState
+from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
+from buildrunner.naming import display, display_lines
+from buildrunner.reports.words import count, row_ending, seconds, shell, size
+from buildrunner.summary import Summary, log_path, real_state, summarise
+
+_ROWS = 20
+_FAILURES = 50
+_TAIL_LINES = 10
+_TAIL_BYTES = 8192
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that is wide enough for whole lines where nobody told its width."""
+    out = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    if not out.is_terminal and not os.environ.get("COLUMNS"):
+        out.width = 120
+    return out
+
+
+def print_report(out: Console, summary: Summary, reader: Reader, *, verbose: bool = False, quiet: bool = False) -> None:
+    """The table, the figures, and last the failures in full."""
+    run = summary.run
+    if not quiet:
+        out.print()
+        _print_table(out, reader, run, None if verbose else _ROWS)
+        print_figures(out, summary, reader)
+    for notice in summary.notices:
+        out.print(f"note: {notice}", soft_wrap=True)
+    if run.state == "interrupted":
+        left = summary.totals["waiting"] + summary.totals["cancelled"]
+        out.print(
+            f"interrupted with {count(left, 'script')} left to run; carry on with: {resume_command(run)}",
+            soft_wrap=True,
+        )
+    print_failures(out, summary, reader)
+
+
+def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
+    """Totals and times."""
+    run, speed, totals = summary.run, summary.speed, summary.totals
+    states = ", ".join(
+        f"{totals[s]:,} {s}" for s in ("passed", "failed", "skipped", "cancelled", "running", "waiting") if totals[s]
+    )
+    out.print(f"{count(totals['jobs'], 'script')}: {states}", soft_wrap=True)
+    out.print(
+        f"wall {seconds(speed.wall_seconds)}, scripts {seconds(speed.script_seconds)} together, "
+        f"{speed.concurrency:.2f} at once on average; bound {seconds(speed.bound_seconds)} "
+        f"({_what_binds(summary)})",
+        soft_wrap=True,
+    )
+    idle = [(w, max(0.0, speed.wall_seconds - b)) for w, b in reader.busy(run)]
+    if len(idle) <= 8:
+        out.print("idle: " + ", ".join(f"worker {w} {seconds(s)}" for w, s in idle), soft_wrap=True)
+    else:
+        out.print(f"idle: {seconds(sum(s for _, s in idle) / len(idle))} a worker on average", soft_wrap=True)
+    if speed.wall_seconds > 0 and totals["running"] == 0:
+        targets = " ".join(shell([t]) for t in run.options["targets"])
+        out.print(
+            f"estimated speed-up {speed.concurrency:.2f} × over one after another: an estimate, because scripts that "
+            f"share the machine run slower; `buildrunner bench {targets}` measures it",
+            soft_wrap=True,
+        )
+    if run.archive:
+        out.print(
+            f"{display(run.archive['path'])}: {count(run.archive['files'], 'file')}, sha256 {run.archive['sha256']}",
+            soft_wrap=True,
+        )
+
+
+def _what_binds(summary: Summary) -> str:
+    speed = summary.speed
+    if speed.bound_seconds <= speed.critical_path_seconds:
+        return "the longest script: no schedule ends before it"
+    return f"scripts / {summary.run.jobs} workers: no schedule ends before it"
+
+
+def print_failures(out: Console, summary: Summary, reader: Reader) -> None:
+    """Every job that did not pass: how it ended, its last words, its log, how to run it alone."""
+    totals = summary.totals
+    bad = totals["failed"]
+    if not bad:
+        return
+    out.print()
+    out.print(Text(f"{bad:,} of {count(totals['jobs'], 'script')} did not pass:", style="bold red"))
+    shown = 0
+    for row in reader.results(summary.run):
+        if row.state is not JobState.FAILED:
+            continue
+        if shown == _FAILURES:
+            out.print(
+                f"… and {bad - shown:,} more: buildrunner status {summary.run.name} --json names them",
+                soft_wrap=True,
+            )
+            break
+        shown += 1
+        for line in failure_lines(summary.run, row):
+            out.print(line, soft_wrap=True)
+
+
+def failure_lines(run: RunRow, row: ResultRow) -> Iterator[Text]:
+    """One failure in full."""
+    attempts = f" after {row.attempts} attempts" if row.attempts > 1 else ""
+    yield Text.assemble((display(row.name), "bold"), f": {row_ending(row)}{attempts}, {seconds(row.seconds)}")
+    if row.error:
+        yield Text(f"    {display(row.error)}")
+    stderr = log_path(run, row.file, "err")
+    for line in last_lines(os.path.join(run.options["directory"], stderr)):
+        yield Text(f"    | {line}", style="dim")
+    yield Text(f"    log: {display(stderr)}")
+    yield Text(f"    alone: {alone_command(run, row)}")
+
+
+def last_lines(path: str) -> list[str]:
+    """The last lines of a log, safe to show."""
+    try:
+        with open(path, "rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            start = max(0, end - _TAIL_BYTES)
+            file.seek(start)
+            text = file.read().decode("utf-8", "surrogateescape")
+    except OSError:
+        return []
+    lines = display_lines(text.rstrip("\n").replace("\r\n", "\n")).split("\n")
+    if start and len(lines) > 1:
+        lines = lines[1:]
+    return lines[-_TAIL_LINES:] if text.strip() else []
+
+
+def alone_command(run: RunRow, row: ResultRow) -> str:
+    """The command that runs one job again by itself, as it was run."""
+    spec = spec_from_json(row.name, row.spec)
+    words = ["buildrunner", "run", "--no-zip"]
+    options = run.options
+    for option, default in (
+        ("python", None),
+        ("cwd", "invocation"),
+        ("threads", "auto"),
+        ("output", "python_output"),
+        ("state", ".buildrunner"),
+    ):
+        if options[option] != default:
+            words += [f"--{option}", str(options[option])]
+    if options["timeout"] is not None:
+        words += ["--timeout", f"{options['timeout']:g}s"]
+    script = spec.script or row.name
+    words.append("./" + script if script.startswith("-") else script)
+    if spec.args:
+        words += ["--", *spec.args]
+    return shell(words)
+
+
+def resume_command(run: RunRow) -> str:
+    """The command that carries an interrupted run on."""
+    words = ["buildrunner", "resume", run.name]
+    if run.options["state"] != ".buildrunner":
+        words += ["--state", run.options["state"]]
+    return shell(words)
+
+
+def _print_table(out: Console, reader: Reader, run: RunRow, limit: int | None) -> None:
+    total = sum(reader.counts(run).values())
+    rows = _slowest(reader.results(run), limit or total)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("script", overflow="fold")
+    table.add_column("result", overflow="fold")
+    for heading in ("wall", "CPU", "peak memory", "worker"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        style = "red" if row.state is JobState.FAILED else None
+        table.add_row(
+            display(row.name),
+            Text(row_ending(row), style=style or ""),
+            seconds(row.seconds),
+            seconds(row.cpu_seconds),
+            size(row.max_rss_bytes),
+            "" if row.worker is None else str(row.worker),
+        )
+    out.print(table)
+    if len(rows) < total:
+        out.print(
+            f"the {len(rows)} slowest of {total:,}, failures last; -v or `buildrunner status -v` shows all\n",
+            soft_wrap=True,
+        )
+
+
+def print_running(out: Console, reader: Reader, run: RunRow) -> None:
+    """What runs now."""
+    for name, worker in reader.running_jobs(run):
+        out.print(f"running on worker {worker}: {display(name)}", soft_wrap=True)
+
+
+def print_history(out: Console, reader: Reader, runs: Iterable[RunRow]) -> None:
+    """One line a run."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    table.add_column("target", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for heading in ("scripts", "failed", "wall", "at once"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run in runs:
+        summary = summarise(reader, run)
+        table.add_row(
+            run.name,
+            display(run.target),
+            real_state(reader, run),
+            f"{summary.totals['jobs']:,}",
+            f"{summary.totals['failed']:,}" if summary.totals["failed"] else "",
+            seconds(summary.speed.wall_seconds),
+            f"{summary.speed.concurrency:.2f}",
+        )
+    out.print(table)
+
+
+def _slowest(rows: Iterable[ResultRow], limit: int) -> list[ResultRow]:
+    """The slowest rows, slowest first, what failed last."""
+    kept = nlargest(limit, rows, key=lambda r: (r.state is JobState.FAILED, r.seconds or 0.0))
+    return sorted(kept, key=lambda r: (r.state is JobState.FAILED, -(r.seconds or 0.0)))

@@ -1,0 +1,254 @@
+"""One attempt: start the script, watch it, end it if need be, and say how it ended.
+
+The script becomes the leader of its own session with default signals, an empty mask, /dev/null as input and
+its output going straight to files, so that no pipe of ours can be held open by what it leaves behind.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # the signal module without its enums
+import os
+import sys
+import time
+from select import POLLIN, poll
+
+from buildrunner.run import outputs
+
+TYPE_CHECKING = False  # as in typing, which is too big to import here
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    # The fields of job.Assignment in their order.
+    Assignment = tuple[
+        str, str, int, tuple[str, ...], str | None, tuple[tuple[str, str], ...],
+        str, str, str, float | None, float,
+    ]  # fmt: skip
+
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+_SIGNALS = [s for s in _signal.valid_signals() if s not in (_signal.SIGKILL, _signal.SIGSTOP)]
+_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+class Slot:
+    """What stays from one attempt to the next: the environment, a folder kept ready, the way home.
+
+    `on_message` is called when the queue has something to read while a script runs; it may call `stop`.
+    """
+
+    def __init__(
+        self, queue: int, env: dict[str, str], ready: str, worker: int, on_message: Callable[[], None]
+    ) -> None:
+        self.queue = queue
+        self.env = {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
+        self.ready = ready
+        self.worker = worker
+        self.on_message = on_message
+        self.home = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+        self.poller = poll()
+        self.poller.register(queue, POLLIN)
+        self.pid = 0
+        self.reason: str | None = None
+        self.kill_at: float | None = None
+        self.own_rss = 0
+        self.children = None if hasattr(os, "pidfd_open") else _child_pipe()
+
+    def run(self, a: Assignment) -> tuple[Any, ...]:
+        """Carry out one assignment; returns the receipt's fields in order."""
+        attempt, job, number, argv, cwd, env, stdout, stderr, output_dir, timeout, grace = a
+        started = time.time()
+        outcome, code, signal, error = "spawn_error", None, None, None
+        seconds, cpu, rss = 0.0, 0.0, None
+        found: outputs.Found = ((), ())
+        try:
+            ignore = self._place_folder(output_dir)
+            begin = time.monotonic()
+            self._spawn(argv, cwd, env, stdout, stderr)
+        except OSError as exc:
+            error = _why_not_started(exc, argv, cwd, stdout)
+            found = self._take_outputs(output_dir, frozenset())
+        else:
+            status, usage = self._watch(None if timeout is None else begin + timeout, grace)
+            seconds = time.monotonic() - begin
+            cpu = usage.ru_utime + usage.ru_stime
+            rss = self._true_rss(usage.ru_maxrss * _RSS_UNIT)
+            if os.WIFSIGNALED(status):
+                signal = os.WTERMSIG(status)
+                outcome = "signalled"
+            else:
+                code = os.WEXITSTATUS(status)
+                outcome = "exited" if code else "ok"
+            if self.reason:
+                outcome = self.reason
+            found = self._take_outputs(output_dir, ignore)
+        receipt = (
+            attempt, job, number, self.worker, "cold", outcome, code, signal, started, seconds, cpu, rss,
+            *found, error,
+        )  # fmt: skip
+        return receipt
+
+    def stop(self, reason: str, grace: float) -> None:
+        """End the running script: TERM now and KILL after `grace` seconds; KILL at once when that is 0."""
+        if not self.pid:
+            return
+        self.reason = self.reason or reason
+        if grace > 0 and self.kill_at is None:
+            self._signal(_signal.SIGTERM)
+            self._signal(_signal.SIGCONT)  # a stopped script takes no TERM
+            self.kill_at = time.monotonic() + grace
+        elif grace <= 0:
+            self.kill_at = None
+            self._signal(_signal.SIGKILL)
+
+    def close(self) -> None:
+        """Remove the folder kept ready."""
+        try:
+            os.rmdir(self.ready)
+        except OSError:
+            pass
+
+    def _spawn(
+        self,
+        argv: tuple[str, ...],
+        cwd: str | None,
+        extra: tuple[tuple[str, str], ...],
+        stdout: str,
+        stderr: str,
+    ) -> None:
+        if "/" not in argv[0]:
+            raise FileNotFoundError(2, "not found on PATH", argv[0])
+        env = self.env.copy()
+        for key, value in extra:
+            env[os.fsencode(key)] = os.fsencode(value)
+        self.reason = self.kill_at = None
+        if cwd is not None:
+            os.chdir(cwd)
+        try:
+            self.pid = os.posix_spawn(
+                argv[0],
+                argv,
+                env,
+                file_actions=(
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, stdout, _LOG_FLAGS, 0o666),
+                    (os.POSIX_SPAWN_OPEN, 2, stderr, _LOG_FLAGS, 0o666),
+                ),
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_SIGNALS,
+            )
+        finally:
+            if cwd is not None:
+                os.fchdir(self.home)
+
+    def _watch(self, deadline: float | None, grace: float) -> tuple[int, Any]:
+        """Wait for the script's end, minding its deadline and the queue. Returns wait status and usage."""
+        pidfd = self.children or os.pidfd_open(self.pid)
+        self.poller.register(pidfd, POLLIN)
+        try:
+            while True:
+                until = self.kill_at if self.kill_at is not None else deadline
+                wait = None if until is None else max(0.0, until - time.monotonic()) * 1000
+                ready = self.poller.poll(wait)
+                if not ready and until is not None and time.monotonic() >= until:
+                    if self.kill_at is not None:
+                        self.stop(self.reason or "timed_out", 0)
+                    else:
+                        deadline = None
+                        self.stop("timed_out", grace)
+                for fd, _ in ready:
+                    if fd == self.queue:
+                        self.on_message()
+                    elif not self.children or self._child_ended():
+                        return self._reap()
+        finally:
+            self.poller.unregister(pidfd)
+            if not self.children:
+                os.close(pidfd)
+
+    def _reap(self) -> tuple[int, Any]:
+        # The leader is a zombie, so its number cannot have been given to anybody else yet.
+        self._signal(_signal.SIGKILL)
+        _, status, usage = os.wait4(self.pid, 0)
+        self.pid = 0
+        return status, usage
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):  # all gone; macOS says EPERM for a zombie's group
+            pass
+
+    def _child_ended(self) -> bool:
+        assert self.children is not None
+        os.read(self.children, 4096)
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+    def _true_rss(self, measured: int) -> int | None:
+        # posix_spawn's child shares this process's memory until exec, and Linux counts that as the child's.
+        if sys.platform != "linux":
+            return measured
+        if measured < 2 * self.own_rss or not self.own_rss:
+            with open("/proc/self/status", "rb", buffering=0) as status:
+                self.own_rss = int(status.read().partition(b"VmHWM:")[2].split()[0]) * 1024
+        return measured if measured > self.own_rss else None
+
+    def _place_folder(self, output_dir: str) -> frozenset[str]:
+        """Put the ready folder where the script expects it; returns what a stranger had put there before."""
+        for _ in range(2):
+            try:
+                os.rename(self.ready, output_dir)
+                return frozenset()
+            except FileNotFoundError:
+                os.mkdir(self.ready)
+            except OSError:
+                if not os.path.isdir(output_dir):
+                    raise
+                return outputs.present(output_dir)
+        raise FileNotFoundError(2, "the output folder was removed", os.path.dirname(output_dir))
+
+    def _take_outputs(self, output_dir: str, ignore: frozenset[str]) -> outputs.Found:
+        try:
+            if not os.listdir(output_dir):
+                os.rename(output_dir, self.ready)
+                return (), ()
+        except OSError:
+            return (), ()
+        pid, reader = outputs.start_hashing(output_dir, ignore)
+        self.poller.register(reader, POLLIN)
+        data = b""
+        try:
+            while True:
+                for fd, _ in self.poller.poll():
+                    if fd == self.queue:
+                        self.on_message()
+                        continue
+                    part = os.read(reader, 1 << 20)
+                    if not part:
+                        return outputs.finish_hashing(data)
+                    data += part
+        finally:
+            self.poller.unregister(reader)
+            os.close(reader)
+            os.kill(pid, _signal.SIGKILL)  # a zombie by now, unless the server went away
+            os.waitpid(pid, 0)
+
+
+def _child_pipe() -> int:
+    """For systems without pidfd: a pipe that becomes readable when a child ends."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    _signal.signal(_signal.SIGCHLD, lambda *_: None)
+    _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    return reader
+
+
+def _why_not_started(exc: OSError, argv: tuple[str, ...], cwd: str | None, stdout: str) -> str:
+    reason = exc.strerror or str(exc)
+    if cwd is not None and not os.path.isdir(cwd):
+        return f"cannot start: its working directory {cwd} is missing"
+    if not os.path.isdir(os.path.dirname(stdout)):
+        return f"cannot start: the log folder {os.path.dirname(stdout)} is missing"
+    if exc.errno == 2:
+        return f"cannot start: the program {argv[0]} was not found; install it, or put its folder on PATH"
+    return f"cannot start {argv[0]}: {reason}"

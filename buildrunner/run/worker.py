@@ -1,0 +1,102 @@
+"""The program of one worker: takes assignments from its queue, carries them out, hands back receipts.
+
+    server ──assignments──▶ descriptor 0          journal: a line when an attempt starts,
+    server ◀───receipts──── descriptor 1                   a line with the receipt when it ends
+
+It must stay small and single-threaded, and must not outlive its server: the end of file on its queue ends
+the running script and then itself. Started with `python -I -S worker.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from fcntl import LOCK_EX, LOCK_NB, flock
+
+if __name__ == "__main__":
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from buildrunner.run import attempt, wire
+
+_QUEUE, _RESULTS = 0, 1
+
+
+class Worker:
+    """The loop around `attempt.Slot`."""
+
+    slot_type = attempt.Slot
+
+    def __init__(self) -> None:
+        os.closerange(3, 1 << 20)  # what our starter inherited from its own is no business of a script
+        hello = wire.read_frame(_QUEUE)
+        assert isinstance(hello, dict)
+        os.chdir(hello["cwd"])
+        self.journal = os.open(hello["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flock(self.journal, LOCK_EX | LOCK_NB)  # held as long as this process lives: a dead owner is certain
+        self.ahead: list[attempt.Assignment] = []
+        self.closing = False
+        self.slot = self.slot_type(_QUEUE, hello["env"], hello["ready"], hello["worker"], self.take_message)
+        wire.write_frame(_RESULTS, ("ready", os.getpid()))
+
+    def take_message(self) -> None:
+        """Read one message and act on it."""
+        message = wire.read_frame(_QUEUE)
+        assert isinstance(message, tuple)
+        verb = message[0]
+        if verb == "run":
+            self.ahead += message[1]
+        elif verb == "recall":
+            self.give_back()
+        elif verb == "stop":  # ("stop", grace): end what runs, start nothing of what lies here
+            self.give_back()
+            self.slot.stop("cancelled", message[1])
+        elif verb == "close":
+            self.closing = True
+
+    def give_back(self) -> None:
+        """Return every assignment that has not started."""
+        wire.write_frame(_RESULTS, ("returned", [a[0] for a in self.ahead]))
+        self.ahead.clear()
+
+    def note(self, *values: object) -> None:
+        """Append one line to the journal, whole."""
+        line = wire.journal_line(values)
+        if os.write(self.journal, line) != len(line):
+            raise OSError(28, "the disk is full")
+
+    def serve(self) -> None:
+        """Work until told to close."""
+        while True:
+            while not self.ahead:
+                if self.closing:
+                    return
+                self.take_message()
+            assignment = self.ahead.pop(0)
+            try:
+                self.note("start", assignment[0], assignment[1], time.time())
+                receipt = self.slot.run(assignment)
+                self.note("end", receipt)
+            except OSError as exc:
+                # A journal that cannot be written is a record that cannot be trusted: end the run.
+                wire.write_frame(_RESULTS, ("broken", f"the worker's journal: {exc.strerror or exc}"))
+                return
+            wire.write_frame(_RESULTS, ("receipt", receipt))
+
+
+def main(worker_type: type[Worker] = Worker) -> None:
+    """Run one worker to its end."""
+    worker = None
+    try:
+        worker = worker_type()
+        worker.serve()
+    except wire.Closed:
+        if worker:
+            worker.slot.stop("cancelled", 0)
+    finally:
+        if worker:
+            worker.slot.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""From what the user named to the scripts in it.
+
+Symbolic links to files are scripts like any other; linked folders are not entered, so no loop can trap the scan.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from buildrunner.config import Options
+from buildrunner.errors import NothingToRun, UsageError
+from buildrunner.interpreters import BY_SUFFIX, command_for, is_script
+from buildrunner.job import Batch, JobSpec
+from buildrunner.naming import display
+
+_NOT_SCRIPTS = frozenset({"__init__.py", "__main__.py", "conftest.py"})
+_JOB_FILES = (".yaml", ".yml", ".toml")
+LOOKED_FOR = (
+    f"*.py (not {', '.join(sorted(_NOT_SCRIPTS))}), {' '.join('*' + s for s in BY_SUFFIX)}, "
+    "and executables that begin with #! or are ELF programs"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """A script to run: its job's name, and its path as the user would type it."""
+
+    name: str
+    path: str
+
+
+def scan(
+    targets: Sequence[str],
+    *,
+    recursive: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> list[Script]:
+    """The scripts of all targets (folders or single scripts), sorted by name within each target.
+
+    Globs are matched against the job's name and its last part. Raises UsageError for a target that is missing or
+    cannot be read and for two jobs of one name, NothingToRun when there is none.
+    """
+    scripts: list[Script] = []
+    for target in targets:
+        if os.path.isdir(target):
+            prefix = "" if len(targets) == 1 else target.rstrip("/") + "/"
+            found = (
+                Script(name=prefix + name, path=os.path.join(target, name))
+                for name in sorted(_walk(target, "", recursive))
+            )
+            scripts += (s for s in found if _wanted(s.name, include, exclude))
+        else:
+            scripts.append(_single(target))
+    _refuse_twins(scripts)
+    if not scripts:
+        where = ", ".join(display(t) for t in targets)
+        below = "" if recursive else " (not in folders below it; -r/--recursive does)"
+        chosen = "".join(
+            f", {word} {' '.join(map(display, globs))}"
+            for word, globs in (("matching", include), ("without", exclude))
+            if globs
+        )
+        raise NothingToRun(f"no scripts in {where}: looked for {LOOKED_FOR}{chosen}{below}")
+    return scripts
+
+
+def _walk(folder: str, prefix: str, recursive: bool) -> list[str]:
+    names: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    if recursive and entry.name != "__pycache__" and not _is_venv(entry.path):
+                        names += _walk(entry.path, prefix + entry.name + "/", recursive)
+                elif entry.name not in _NOT_SCRIPTS and entry.is_file() and is_script(entry.path):
+                    names.append(prefix + entry.name)
+    except OSError as exc:
+        raise UsageError(f"cannot read the folder {display(folder)}: {exc.strerror}") from exc
+    return names
+
+
+def _is_venv(folder: str) -> bool:
+    return os.path.exists(os.path.join(folder, "pyvenv.cfg"))
+
+
+def _single(target: str) -> Script:
+    shown = display(target)
+    if not os.path.lexists(target):
+        raise UsageError(f"no such file or folder: {shown}")
+    if not os.path.isfile(target):
+        raise UsageError(f"{shown} is neither a script nor a folder")
+    if target.endswith(_JOB_FILES):
+        raise UsageError(f"{shown}: job files cannot be run yet; name a folder or a script")
+    if not os.access(target, os.R_OK) and not os.access(target, os.X_OK):
+        raise UsageError(f"cannot read {shown}: permission denied")
+    if not is_script(target):
+        raise UsageError(f"{shown} is not a script: a script is one of {LOOKED_FOR}")
+    return Script(name=target, path=target)
+
+
+def _wanted(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    def matches(globs: Sequence[str]) -> bool:
+        return any(fnmatchcase(name, g) or fnmatchcase(name.rsplit("/", 1)[-1], g) for g in globs)
+
+    return (not include or matches(include)) and not matches(exclude)
+
+
+def _refuse_twins(scripts: Sequence[Script]) -> None:
+    seen = set()
+    for script in scripts:
+        if script.name in seen:
+            raise UsageError(f"two jobs would be called {display(script.name)}: name each target once")
+        seen.add(script.name)
+
+
+def make_batch(options: Options, python: str) -> Batch:
+    """The batch of all the targets' scripts, each with the program that runs it. Errors as `scan`."""
+    scripts = scan(options.targets, recursive=options.recursive, include=options.include, exclude=options.exclude)
+    jobs = tuple(
+        JobSpec(
+            name=script.name,
+            command=command_for(script.path, python),
+            script=script.path,
+            args=options.args,
+            cwd=options.cwd,
+            timeout=options.timeout,
+            retries=options.retries,
+        )
+        for script in scripts
+    )
+    return Batch(target=" ".join(options.targets), key=options.key, jobs=jobs)

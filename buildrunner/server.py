@@ -1,0 +1,395 @@
+"""BuildServer: from targets to a trusted result.
+
+It puts the parts together (scan, ledger, output folder, plan, pool), lets the loop run, packages and sums up. The
+loop is in loop.py, what runs next in plan.py, how a script is run in run/.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from buildrunner import adoption
+from buildrunner.config import Options
+from buildrunner.errors import BuildrunnerError, UsageError
+from buildrunner.events import Listener, Packaging, RunStarted
+from buildrunner.interpreters import choose_python
+from buildrunner.job import FINAL_STATES, Assignment, Attempt, Cwd, Job, JobEvent, JobSpec, JobState, advance
+from buildrunner.ledger import Ledger, RunRow, spec_from_json
+from buildrunner.loop import Loop
+from buildrunner.machine import thread_variables
+from buildrunner.naming import display
+from buildrunner.outputfolder import OutputFolder
+from buildrunner.package import check_destination, package
+from buildrunner.plan import Plan
+from buildrunner.pool import WORKER_PROGRAM, WorkerPool
+from buildrunner.scan import make_batch
+from buildrunner.strays import Strays
+from buildrunner.summary import Summary, summarise
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class BuildServer:
+    """Runs every script of a folder, in parallel, each in its own process.
+
+    >>> import os, tempfile
+    >>> home = os.getcwd(); os.chdir(tempfile.mkdtemp()); os.mkdir("scripts")
+    >>> with open("scripts/hello.py", "w") as f:
+    ...     _ = f.write("print('hello')")
+    >>> summary = BuildServer("scripts", output_dir="out", workers=2).run()
+    >>> summary.passed, summary.to_json()["results"][0]["exit_code"]
+    (True, 0)
+    >>> open("out/logs/hello.py.out").read()
+    'hello\\n'
+    >>> os.chdir(home)
+    """
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        output_dir: str | os.PathLike[str] = "python_output",
+        workers: int | None = None,
+        listeners: Iterable[Listener] = (),
+        **options: Any,
+    ) -> None:
+        """`target`: a folder or script, or several. `workers`: how many run at once, None for one a usable CPU.
+
+        `options` are the further fields of `config.Options`. Raises UsageError for what cannot be meant.
+        """
+        one = isinstance(target, str | os.PathLike)
+        targets = [target] if one else list(target)
+        unknown = set(options) - set(Options.__dataclass_fields__)
+        if unknown:
+            raise UsageError(f"BuildServer knows no option {sorted(unknown)[0]!r}")
+        self._options = Options(
+            targets=tuple(os.fsdecode(t) for t in targets),  # type: ignore[arg-type]
+            output=os.fsdecode(output_dir),
+            jobs=workers,
+            **options,
+        )
+        self._listeners = tuple(listeners)
+        self._began = time.monotonic()
+        self._loop: Loop | None = None
+        self._signal: int | None = None
+        self._packaging = False
+
+    @classmethod
+    def from_options(cls, options: Options, *, listeners: Iterable[Listener] = (), age: float = 0.0) -> "BuildServer":
+        """A server for checked options. `age`: seconds that count as the run's although they are past."""
+        server = cls.__new__(cls)
+        server._options = options
+        server._listeners = tuple(listeners)
+        server._began = time.monotonic() - age
+        server._loop = None
+        server._signal = None
+        server._packaging = False
+        return server
+
+    def run(self, *, resume: bool = False, handle_signals: bool = False) -> Summary:
+        """Run everything, package, and sum up. With `resume`, first look for an interrupted run of the same target.
+
+        `handle_signals` makes INT, TERM and HUP stop the run in good order (main thread only). Raises
+        NothingToRun, UsageError, LedgerBusy, LedgerError, PoolError or PackageError.
+        """
+        options = self._options
+        python, why = choose_python(options.python, os.environ)
+        batch = make_batch(options, python)
+        if options.zip:
+            check_destination(options.zip)
+        with self._signals(handle_signals), ExitStack() as stack:
+            ledger = stack.enter_context(Ledger(Path(options.state), purpose=self._purpose()))
+            if resume and (left := adoption.interrupted(ledger, batch.key)):
+                return self._resume(ledger, left)
+            folder = OutputFolder(options.output, purpose=self._purpose())
+            stack.callback(folder.close)
+            files = folder.begin(batch.key, [spec.name for spec in batch.jobs])
+            durations = ledger.durations(batch.key, options.args)
+            recorded = options.to_json() | {
+                "workers": min(options.slots, len(batch.jobs)),
+                "directory": os.getcwd(),
+                "python_why": why,
+            }
+            run = ledger.add_run(
+                name=_run_name(),
+                target=batch.target,
+                key=batch.key,
+                args=options.args,
+                options=recorded,
+                jobs=options.slots,
+                python=python,
+                started=time.time() - (time.monotonic() - self._began),
+                specs=((spec, files[spec.name]) for spec in batch.jobs),
+            )
+            ids = ledger.job_ids(run)
+            jobs = [(ids[spec.name], files[spec.name], Job(spec=spec)) for spec in batch.jobs]
+            plan = Plan(batch.jobs, durations=durations, order=options.order, seed=run.id)
+            return self._carry_out(ledger, folder, run, plan, jobs)
+
+    @classmethod
+    def resume(
+        cls,
+        state_dir: str | os.PathLike[str] = ".buildrunner",
+        run: str | None = None,
+        *,
+        listeners: Iterable[Listener] = (),
+        handle_signals: bool = False,
+    ) -> Summary:
+        """Carry an interrupted run on (the newest when none is named); one that is complete is summed up again."""
+        state = Path(state_dir)
+        if not (state / "ledger.db").exists():
+            raise UsageError(f"there is no ledger in {state}: nothing to resume; name its folder with --state DIR")
+        with Ledger(state, purpose="buildrunner resume") as ledger:
+            row = ledger.run(run)
+            if row.state in ("finished", "cancelled"):
+                return summarise(ledger, row, notices=(f"run {row.name} is complete; nothing was run",))
+            options = {f: row.options[f] for f in Options.__dataclass_fields__}
+            server = cls.from_options(Options.from_json(options), listeners=listeners)
+            with server._signals(handle_signals):
+                return server._resume(ledger, row)
+
+    def stop(self) -> None:
+        """End the run: what runs gets TERM, the grace time, then KILL. A second call kills at once."""
+        if self._loop:
+            self._loop.ask_stop()
+
+    def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
+        if os.getcwd() != run.options["directory"]:
+            raise UsageError(f"run {run.name} was started in {display(run.options['directory'])}: resume it from there")
+        with ExitStack() as stack:
+            folder = OutputFolder(self._options.output, purpose=self._purpose())
+            stack.callback(folder.close)
+            jobs, revived = [], []
+            for row in ledger.results(run):
+                state = row.state
+                if state in (JobState.WAITING, JobState.READY, JobState.CANCELLED):
+                    state = advance(state, JobEvent.REVIVE)
+                    revived.append(row.id)
+                spec = spec_from_json(row.name, row.spec)
+                jobs.append((row.id, row.file, Job(spec=spec, state=state, attempts=row.attempts, lost=row.lost)))
+            with ledger.transaction():
+                ledger.set_states(revived, JobState.WAITING)
+            running = ledger.running(run)
+            left = {job.spec.name for _, _, job in jobs if job.state not in FINAL_STATES}
+            plan = Plan(
+                adoption.without_finished((job.spec for _, _, job in jobs if job.spec.name in left), left),
+                durations=ledger.durations(run.key, run.args),
+                order=self._options.order,
+                seed=run.id,
+                taken=set(running.values()),
+            )
+            return self._carry_out(ledger, folder, run, plan, jobs, running)
+
+    def _carry_out(
+        self,
+        ledger: Ledger,
+        folder: OutputFolder,
+        run: RunRow,
+        plan: Plan,
+        jobs: list[tuple[int, str, Job]],
+        running: dict[str, str] | None = None,
+    ) -> Summary:
+        journals = ledger.state / "runs" / run.name
+        journals.mkdir(parents=True, exist_ok=True)
+        before = adoption.wall_so_far(ledger, run)
+        pool = self._make_pool(run, folder, journals)
+        strays = Strays(run.options["directory"], self._options, [job.spec for _, _, job in jobs])
+        loop = self._loop = Loop(
+            ledger=ledger,
+            run=run,
+            plan=plan,
+            pool=pool,
+            jobs=jobs,
+            assign=_assigner(folder, self._options, run.options["directory"]),
+            directory=run.options["directory"],
+            listeners=self._listeners,
+            max_fail=self._options.max_fail,
+            grace=self._options.grace,
+        )
+        if running is not None:
+            adoption.adopt(loop, journals, running)
+        run = ledger.set_run(run, state="running", finished=None, exit_code=None)
+        self._announce(run, loop, len(jobs))
+        done = False
+        try:
+            pool.start()
+            with self._wakeup(pool):
+                if self._signal is not None:
+                    loop.ask_stop()
+                loop.run()
+            done = True
+        finally:
+            if not done:
+                pool.stop(0)
+            pool.close()
+            self._loop = None
+        end = loop.last_end or time.monotonic()
+        wall = max(0.0, end - self._began) + before
+        folder.finish(run.key, _left_files(ledger, run))
+        shutil.rmtree(journals, ignore_errors=True)
+        return self._conclude(ledger, run, wall, stopped=loop.stopped, notices=strays.notices())
+
+    def _conclude(
+        self, ledger: Ledger, run: RunRow, wall: float, *, stopped: bool, notices: tuple[str, ...]
+    ) -> Summary:
+        finished = time.time()
+        if stopped:
+            code = 128 + (self._signal or signal.SIGINT)
+            run = ledger.set_run(run, state="interrupted", finished=finished, wall=wall, exit_code=code)
+            return summarise(ledger, run, notices=notices)
+        counts = ledger.counts(run)
+        code = 0 if set(counts) <= {"passed"} else 1
+        run = ledger.set_run(run, state="finished", finished=finished, wall=wall, exit_code=code)
+        if self._options.zip:
+            self._packaging = True
+            self._emit(Packaging(path=self._options.zip))
+            archive, changed = package(ledger, run, self._options.zip, with_report=self._options.with_report)
+            run = ledger.set_run(run, archive=archive)
+            notices += tuple(f"changed after its script ended, packaged as it is now: {path}" for path in changed)
+        return summarise(ledger, run, notices=notices)
+
+    def _make_pool(self, run: RunRow, folder: OutputFolder, journals: Path) -> WorkerPool:
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("BUILDRUNNER_")}
+        environ |= thread_variables(self._options.threads, parallel=run.workers, environ=environ)
+        environ["BUILDRUNNER_RUN_ID"] = run.name
+        environ["BUILDRUNNER_PARALLEL"] = str(run.workers)
+        directory = run.options["directory"]
+
+        def hello(worker: int) -> dict[str, Any]:
+            return {
+                "env": environ | {"BUILDRUNNER_WORKER_ID": str(worker)},
+                "cwd": directory,
+                "ready": folder.ready(worker),
+            }
+
+        return WorkerPool(run.workers, folder=str(journals.absolute()), hello=hello, program=self._program())
+
+    def _program(self) -> str:
+        return WORKER_PROGRAM
+
+    def _announce(self, run: RunRow, loop: Loop, total: int) -> None:
+        self._emit(
+            RunStarted(
+                run=run.name,
+                target=run.target,
+                total=total,
+                done=loop.done,
+                workers=run.workers,
+                python=run.python,
+                python_why=run.options["python_why"],
+            )
+        )
+
+    def _emit(self, event: RunStarted | Packaging) -> None:
+        for listener in self._listeners:
+            listener.on_event(event)
+
+    def _purpose(self) -> str:
+        return "buildrunner run " + display(" ".join(self._options.targets))
+
+    @contextmanager
+    def _signals(self, wanted: bool) -> Iterator[None]:
+        """INT, TERM and HUP stop the run in good order while this lasts. A signal that is ignored stays so."""
+        if not wanted:
+            yield
+            return
+        before = {s: signal.getsignal(s) for s in _SIGNALS}
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self._signal = self._signal or number
+        if self._loop:
+            self._loop.ask_stop()
+        elif self._packaging:
+            raise Interrupted(number)
+
+    @contextmanager
+    def _wakeup(self, pool: WorkerPool) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.set_wakeup_fd(pool.wakeup_fd, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+
+
+class Interrupted(BuildrunnerError):
+    """A signal came when no script ran any more."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("interrupted while packaging; `buildrunner package` makes the zip")
+        self.exit_code = 128 + number
+
+
+def _assigner(folder: OutputFolder, options: Options, directory: str) -> Callable[[JobSpec, str, Attempt], Assignment]:
+    """Makes assignments: where a script runs, what it is called with, where its output goes."""
+
+    def assign(spec: JobSpec, file: str, attempt: Attempt) -> Assignment:
+        if attempt.number > 1:
+            folder.set_aside(file, attempt.number - 1)
+        output_dir = folder.outputs(file)
+        cwd, argv = None, spec.command
+        if spec.script is not None:
+            script = spec.script
+            if spec.cwd is Cwd.SCRIPT:
+                where, script = os.path.split(script)
+                cwd = os.path.join(directory, where)
+            elif spec.cwd is Cwd.SCRATCH:
+                script = os.path.join(directory, script)
+            if script.startswith("-") or (not argv and "/" not in script):
+                script = "./" + script  # neither an option nor a name to look up
+            argv = (*argv, script)
+        if spec.cwd is Cwd.SCRATCH:
+            cwd = output_dir
+        return Assignment(
+            attempt=attempt.id,
+            job=spec.name,
+            number=attempt.number,
+            argv=(*argv, *spec.args),
+            cwd=cwd,
+            env=(
+                *spec.env,
+                ("BUILDRUNNER_JOB_NAME", spec.name),
+                ("BUILDRUNNER_ATTEMPT_ID", attempt.id),
+                ("BUILDRUNNER_ATTEMPT_NUMBER", str(attempt.number)),
+                ("BUILDRUNNER_OUTPUT_DIR", output_dir),
+            ),
+            stdout=folder.log(file, "out"),
+            stderr=folder.log(file, "err"),
+            output_dir=output_dir,
+            timeout=spec.timeout,
+            grace=options.grace,
+        )
+
+    return assign
+
+
+def _left_files(ledger: Ledger, run: RunRow) -> Iterator[str]:
+    """What a run left in the output folder beside its jobs' last logs, relative to the folder."""
+    for row in ledger.results(run):
+        for number in range(1, row.attempts):
+            yield from (f"logs/{row.file}.{number}.out", f"logs/{row.file}.{number}.err")
+        for output in row.outputs:
+            yield f"files/{row.file}/{output.path}"
+        for path in row.skipped_outputs:
+            yield f"files/{row.file}/{path}"
+
+
+def _run_name() -> str:
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + secrets.token_hex(2)

@@ -1,0 +1,198 @@
+"""What a run came to: the document of `run --json` and `status --json`, computed from the ledger alone."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from buildrunner.job import JobState
+from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
+from buildrunner.plan import Plan
+from buildrunner.speedup import Parallelism, parallelism
+
+SCHEMA = "buildrunner.run/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A run that has ended (or goes on elsewhere). Only figures are held; results are read when asked for.
+
+    `notices` are things the user should know and no document field holds.
+    """
+
+    state_dir: str
+    run: RunRow
+    totals: dict[str, int]
+    speed: Parallelism
+    exit_code: int
+    notices: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every job passed."""
+        return self.exit_code == 0
+
+    def results(self) -> Iterator[ResultRow]:
+        """Every job's row, read from the ledger."""
+        reader = Reader.open(Path(self.state_dir))
+        try:
+            yield from reader.results(self.run)
+        finally:
+            reader.close()
+
+    def to_json(self) -> dict[str, Any]:
+        """The `run --json` document, with all results."""
+        reader = Reader.open(Path(self.state_dir))
+        try:
+            document = run_document(reader, self.run)
+            document["results"] = list(document["results"])
+        finally:
+            reader.close()
+        return document
+
+
+def summarise(reader: Reader, run: RunRow, *, notices: tuple[str, ...] = ()) -> Summary:
+    """Sum up a run as it stands in the ledger."""
+    totals = _totals(reader, run)
+    exit_code = run.exit_code
+    if exit_code is None:
+        exit_code = 0 if totals["passed"] == totals["jobs"] else 1
+    return Summary(
+        state_dir=str(reader.state.absolute()),
+        run=run,
+        totals=totals,
+        speed=speed(reader, run),
+        exit_code=exit_code,
+        notices=notices,
+    )
+
+
+def speed(reader: Reader, run: RunRow) -> Parallelism:
+    """The run's times; of one that goes on, as they are now."""
+    seconds, after = {}, []
+    for name, spec, total in reader.totals_by_job(run):
+        seconds[name] = total
+        if '"after"' in spec:
+            after.append(spec_from_json(name, spec))
+    longest = max(seconds.values(), default=0.0)
+    if after:
+        names = {spec.name: spec for spec in after}
+        longest = Plan([names.get(n) or spec_from_json(n, "{}") for n in seconds]).longest_chain(seconds)
+    wall = run.wall
+    if wall is None:
+        end = time.time() if reader.alive() else reader.last_end(run) or run.started
+        wall = max(0.0, end - run.started)
+    return parallelism(wall=wall, total=sum(seconds.values()), longest_chain=longest, jobs=run.jobs)
+
+
+def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
+    """The document; its `results` are an iterator, so that 100,000 of them need not be in memory at once."""
+    s = speed(reader, run)
+    state = real_state(reader, run)
+    return {
+        "schema": SCHEMA,
+        "run": run.name,
+        "target": run.target,
+        "state": state,
+        "jobs": run.jobs,
+        "python": run.python,
+        "started": stamp(run.started),
+        "finished": stamp(run.finished),
+        "wall_seconds": _round(s.wall_seconds),
+        "script_seconds": _round(s.script_seconds),
+        "concurrency": _round(s.concurrency),
+        "bound_seconds": _round(s.bound_seconds),
+        "critical_path_seconds": _round(s.critical_path_seconds),
+        "eta_seconds": None,
+        "totals": _totals(reader, run),
+        "workers": [
+            {"worker": w, "busy_seconds": _round(b), "idle_seconds": _round(max(0.0, s.wall_seconds - b))}
+            for w, b in reader.busy(run)
+        ],
+        "results": (_result(run, row, alive=state == "running") for row in reader.results(run)),
+        "archive": run.archive,
+    }
+
+
+def history_document(reader: Reader, run: RunRow) -> dict[str, Any]:
+    """The document without its results."""
+    document = run_document(reader, run)
+    del document["results"]
+    return document
+
+
+def real_state(reader: Reader, run: RunRow) -> str:
+    """The run's state; one whose server died without saying so is interrupted."""
+    return "interrupted" if run.state == "running" and not reader.alive() else run.state
+
+
+def stamp(seconds: float | None) -> str | None:
+    """UTC as ISO 8601 with a Z, to the millisecond."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _totals(reader: Reader, run: RunRow) -> dict[str, int]:
+    counts = reader.counts(run)
+    running = counts.get(JobState.RUNNING, 0)
+    waiting = counts.get(JobState.WAITING, 0) + counts.get(JobState.READY, 0)
+    if running and not reader.alive():
+        running, waiting = 0, waiting + running
+    return {
+        "jobs": sum(counts.values()),
+        "passed": counts.get(JobState.PASSED, 0),
+        "failed": counts.get(JobState.FAILED, 0),
+        "skipped": counts.get(JobState.SKIPPED, 0),
+        "cancelled": counts.get(JobState.CANCELLED, 0),
+        "cached": 0,
+        "running": running,
+        "waiting": waiting,
+    }
+
+
+def _result(run: RunRow, row: ResultRow, *, alive: bool) -> dict[str, Any]:
+    state = row.state
+    if state is JobState.READY or (state is JobState.RUNNING and not alive):
+        state = JobState.WAITING
+    ran = row.outcome is not None or row.state is JobState.RUNNING
+    return {
+        "name": row.name,
+        "state": state,
+        "outcome": row.outcome,
+        "exit_code": row.exit_code,
+        "signal": row.signal,
+        "mode": row.mode,
+        "seconds": _round(row.seconds),
+        "total_seconds": _round(row.total_seconds),
+        "cpu_seconds": _round(row.cpu_seconds),
+        "max_rss_bytes": row.max_rss_bytes,
+        "attempts": row.attempts,
+        "lost": row.lost,
+        "started": stamp(row.started),
+        "worker": row.worker,
+        "stdout": log_path(run, row.file, "out") if ran else None,
+        "stderr": log_path(run, row.file, "err") if ran else None,
+        "outputs": [output_path(run, row.file, o.path) for o in row.outputs],
+        "skipped_outputs": [output_path(run, row.file, path) for path in row.skipped_outputs],
+        "error": row.error,
+    }
+
+
+def log_path(run: RunRow, file: str, suffix: str, number: int | None = None) -> str:
+    """A log's path as the user named the output folder."""
+    return os.path.join(
+        run.options["output"], "logs", f"{file}.{suffix}" if number is None else f"{file}.{number}.{suffix}"
+    )
+
+
+def output_path(run: RunRow, file: str, path: str) -> str:
+    """An output file's path as the user named the output folder."""
+    return os.path.join(run.options["output"], "files", file, path)
+
+
+def _round(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)
