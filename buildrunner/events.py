@@ -8,7 +8,7 @@ from buildrunner.receipt import Receipt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """Everything is recorded and the first scripts are about to start. `done` counts what a resumed run has behind it."""
+    """The first scripts are about to start. `done` counts what a resumed run has behind it."""
 
     run: str
     target: str

@@ -32,7 +32,7 @@ LOST_ALLOWED = 3
 _SHORT = 0.05  # seconds; only behind an attempt expected to be this short may another lie waiting
 _STALLED = 0.1  # seconds; after this what lies behind an attempt is fetched back
 _MOST_AHEAD = 8
-_AHEAD_SECONDS = 0.02  # work that should lie with a worker, so that it need not wait for the server
+_AHEAD_SECONDS = 0.04  # work that should lie with a worker, so that it need not wait for the server
 _MOST_ASSIGNMENT_BYTES = 8192  # longer ones never lie ahead: a socket's buffer must hold all of them
 
 MakeAssignment = Callable[[JobSpec, str, Attempt], Assignment]

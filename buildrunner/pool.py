@@ -27,6 +27,8 @@ WORKER_PROGRAM = os.path.abspath(worker_program.__file__)
 _QUICK_DEATH = 1.0  # seconds; a worker that dies sooner than this after its start made no progress
 _QUICK_DEATHS_ALLOWED = 5
 _CLOSE_SECONDS = 5.0
+_LINGER = 0.05
+_MOST_EVENTS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,11 +160,14 @@ class WorkerPool:
                 self._tell(w, ("stop", grace))
 
     def wait(self, timeout: float | None) -> list[PoolEvent]:
-        """What happened; empty when `timeout` seconds passed or somebody wrote to `wakeup_fd`."""
+        """What happened; empty when `timeout` seconds passed or somebody wrote to `wakeup_fd`.
+
+        While every worker still has work lying ahead it waits a little for more, which then shares one commit.
+        """
         events: list[PoolEvent] = []
         ready = self._selector.select(timeout)
-        rounds = 0
-        while ready and rounds < 64:  # what came in the meantime shares one commit
+        until = time.monotonic() + _LINGER
+        while ready and len(events) < _MOST_EVENTS:
             dead = []
             for key, _ in ready:
                 w: _Worker | None = key.data
@@ -173,8 +178,9 @@ class WorkerPool:
             for w in dead:
                 if self._workers.get(w.number) is w:
                     events.append(self._bury(w, events))
-            rounds += 1
             ready = self._selector.select(0)
+            if not ready and all(len(w.outstanding) > 1 for w in self._workers.values()):
+                ready = self._selector.select(max(0.0, until - time.monotonic()))
         return events
 
     def close(self) -> None:

@@ -64,13 +64,12 @@ class BuildServer:
 
         `options` are the further fields of `config.Options`. Raises UsageError for what cannot be meant.
         """
-        one = isinstance(target, str | os.PathLike)
-        targets = [target] if one else list(target)
+        targets = [target] if isinstance(target, str | os.PathLike) else list(target)
         unknown = set(options) - set(Options.__dataclass_fields__)
         if unknown:
             raise UsageError(f"BuildServer knows no option {sorted(unknown)[0]!r}")
         self._options = Options(
-            targets=tuple(os.fsdecode(t) for t in targets),  # type: ignore[arg-type]
+            targets=tuple(os.fsdecode(t) for t in targets),
             output=os.fsdecode(output_dir),
             jobs=workers,
             **options,

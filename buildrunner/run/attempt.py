@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _SIGNALS = [s for s in _signal.valid_signals() if s not in (_signal.SIGKILL, _signal.SIGSTOP)]
+_RSS_MARGIN = 1 << 20  # how much this process may have grown since it last looked at itself
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -188,7 +189,7 @@ class Slot:
         # posix_spawn's child shares this process's memory until exec, and Linux counts that as the child's.
         if sys.platform != "linux":
             return measured
-        if measured < 2 * self.own_rss or not self.own_rss:
+        if measured < self.own_rss + _RSS_MARGIN or not self.own_rss:
             with open("/proc/self/status", "rb", buffering=0) as status:
                 self.own_rss = int(status.read().partition(b"VmHWM:")[2].split()[0]) * 1024
         return measured if measured > self.own_rss else None

@@ -5,9 +5,15 @@ marshal, so that the server's end is an ordinary connection and this end needs n
 `crc32 payload`, the payload an `ascii()` of plain values: one write a line, readable after any crash.
 """
 
+from __future__ import annotations
+
 import marshal
 import os
 from binascii import crc32
+
+TYPE_CHECKING = False  # as in typing, which is too big to import here
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Closed(Exception):
@@ -22,7 +28,7 @@ def read_frame(fd: int) -> object:
     return marshal.loads(_read_exactly(fd, size))
 
 
-def write_frame(fd: int, message: object) -> None:
+def write_frame(fd: int, message: Any) -> None:
     """Send one message whole; Closed when nobody reads any more."""
     data = marshal.dumps(message)
     size = len(data)
