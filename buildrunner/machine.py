@@ -17,6 +17,8 @@ THREAD_VARIABLES = (
 )
 """Variables by which numerical libraries are told how many threads to start."""
 
+_SLOWEST_START = 1.0  # seconds beyond its CPU time that loading this program may take
+
 
 def cpus() -> int:
     """CPUs this process may use: its affinity, and its control group's quota rounded up."""
@@ -39,14 +41,20 @@ def thread_variables(setting: str, *, parallel: int, environ: Mapping[str, str])
 
 
 def seconds_since_process_start() -> float:
-    """Wall seconds since the kernel started this process (to 10 ms); 0.0 where it does not say."""
+    """Wall seconds since this program started (to 10 ms); call it early. 0.0 where the kernel does not say.
+
+    A shell that ends in `exec buildrunner` was the same process for as long as it liked before. Nothing tells when a
+    process became another program; but a start that took a second longer than the CPU worked was somebody else's, and
+    then the CPU time stands for it.
+    """
     try:
         stat = Path("/proc/self/stat").read_bytes()
         ticks = int(stat.rpartition(b")")[2].split()[19])  # field 22, starttime: proc_pid_stat(5)
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return 0.0
-    return max(0.0, age)
+    busy = time.process_time()
+    return max(0.0, age) if age - busy < _SLOWEST_START else busy
 
 
 def _cgroup_quota(membership: Path, mounts: Path) -> float | None:

@@ -9,6 +9,7 @@ one begins. Whatever is not in the list belongs to somebody else and is never to
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -88,7 +89,7 @@ class OutputFolder:
         for suffix in ("out", "err"):
             with suppress(FileNotFoundError):
                 os.rename(self.log(file, suffix), self.log(file, suffix, number))
-        shutil.rmtree(self.outputs(file), ignore_errors=True)
+        self._remove_outputs(file)
 
     def _remove(self, entry: dict[str, Any] | None) -> None:
         if entry is None:
@@ -97,7 +98,7 @@ class OutputFolder:
             for suffix in _LOG_SUFFIXES:
                 _unlink(os.path.join(self.logs, name + suffix))
             if entry["files"] is None:  # cut off before it could say what it left: all of it is that run's
-                shutil.rmtree(self.outputs(name), ignore_errors=True)
+                self._remove_outputs(name)
         if entry["files"] is None:
             names = set(entry["names"])
             for log in os.listdir(self.logs):
@@ -107,16 +108,34 @@ class OutputFolder:
             return
         folders = set()
         for relative in entry["files"]:
-            _unlink(os.path.join(self.path, relative))
+            if not self._behind_link(relative):
+                _unlink(os.path.join(self.path, relative))
             folder = os.path.dirname(relative)
             while folder not in ("", "files", "logs"):
                 folders.add(folder)
                 folder = os.path.dirname(folder)
         for folder in sorted(folders, key=len, reverse=True):
-            _rmdir(os.path.join(self.path, folder))
+            if not self._behind_link(folder):
+                _rmdir(os.path.join(self.path, folder))
         for name in entry["names"]:
-            if entry["files"]:
-                _rmdir(self.outputs(name))
+            if os.path.islink(self.outputs(name)):  # where we had put a folder; only its script can have done that
+                _unlink(self.outputs(name))
+
+    def _remove_outputs(self, file: str) -> None:
+        path = self.outputs(file)
+        if os.path.islink(path):
+            _unlink(path)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _behind_link(self, relative: str) -> bool:
+        """Whether a folder on the way there is a link, so that the path leads to somebody else's files."""
+        folder = os.path.dirname(relative)
+        while folder:
+            if os.path.islink(os.path.join(self.path, folder)):
+                return True
+            folder = os.path.dirname(folder)
+        return False
 
     def _read_list(self) -> dict[str, dict[str, Any]]:
         try:
@@ -135,6 +154,21 @@ class OutputFolder:
             os.replace(final + ".new", final)
         except OSError as exc:
             raise UsageError(f"cannot write in the output folder {display(self.path)}: {exc.strerror}") from exc
+
+
+def check_destination(path: str) -> None:
+    """UsageError when no zip can be written there; leaves nothing behind."""
+    shown = display(path)
+    if os.path.isdir(path):
+        raise UsageError(f"cannot write the zip {shown}: it is a folder; name a file with --zip FILE")
+    try:
+        fd, probe = tempfile.mkstemp(prefix=".buildrunner-", dir=os.path.dirname(os.path.abspath(path)))
+    except OSError as exc:
+        raise UsageError(
+            f"cannot write the zip {shown}: {exc.strerror}; name another with --zip FILE, or none with --no-zip"
+        ) from exc
+    os.close(fd)
+    os.unlink(probe)
 
 
 def _log_stem(log: str) -> str:

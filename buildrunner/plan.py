@@ -9,7 +9,6 @@ import heapq
 import random
 from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
-from statistics import median
 
 from buildrunner.errors import UsageError
 from buildrunner.job import JobSpec
@@ -49,7 +48,7 @@ class Plan:
     ) -> None:
         self._jobs = {job.name: job for job in jobs}
         self._known = dict(durations or {})
-        self._typical = median(self._known.values()) if self._known else None
+        self._typical = _median(self._known.values()) if self._known else None
         self._blocked_by: dict[str, set[str]] = {}
         self._followers: dict[str, list[str]] = {}
         for job in self._jobs.values():
@@ -149,3 +148,9 @@ class Plan:
 
     def _push(self, name: str) -> None:
         heapq.heappush(self._ready, (self._jobs[name].priority, self._rank.get(name, 0.0), name))
+
+
+def _median(values: Iterable[float]) -> float:
+    from statistics import median  # takes as long to import as a script to start; most first runs need none
+
+    return median(values)

@@ -271,6 +271,7 @@ class WorkerPool:
             pass
         os.waitpid(w.pid, 0)
         self._forget(w)
+        del self._workers[w.number]
         journal = read_journal(w.journal)
         for receipt in journal.receipts:
             if receipt.attempt in w.outstanding:
@@ -279,7 +280,7 @@ class WorkerPool:
         lost = tuple(a for a in w.outstanding if a in journal.started)
         returned = tuple(a for a in w.outstanding if a not in journal.started)
         kill_attempts(lost)
-        if time.monotonic() - w.started < _QUICK_DEATH:
+        if not journal.started and time.monotonic() - w.started < _QUICK_DEATH:
             self._quick_deaths += 1
             if self._quick_deaths > _QUICK_DEATHS_ALLOWED:
                 raise PoolError(

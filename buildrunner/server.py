@@ -5,7 +5,6 @@ loop is in loop.py, what runs next in plan.py, how a script is run in run/.
 """
 
 import os
-import secrets
 import shutil
 import signal
 import threading
@@ -25,8 +24,7 @@ from buildrunner.ledger import Ledger, RunRow, spec_from_json
 from buildrunner.loop import Loop
 from buildrunner.machine import thread_variables
 from buildrunner.naming import display
-from buildrunner.outputfolder import OutputFolder
-from buildrunner.package import check_destination, package
+from buildrunner.outputfolder import OutputFolder, check_destination
 from buildrunner.plan import Plan
 from buildrunner.pool import WORKER_PROGRAM, WorkerPool
 from buildrunner.scan import make_batch
@@ -106,6 +104,7 @@ class BuildServer:
         with self._signals(handle_signals), ExitStack() as stack:
             ledger = stack.enter_context(Ledger(Path(options.state), purpose=self._purpose()))
             if resume and (left := adoption.interrupted(ledger, batch.key)):
+                self._refuse_other_options(left)
                 return self._resume(ledger, left)
             folder = OutputFolder(options.output, purpose=self._purpose())
             stack.callback(folder.close)
@@ -158,6 +157,17 @@ class BuildServer:
         """End the run: what runs gets TERM, the grace time, then KILL. A second call kills at once."""
         if self._loop:
             self._loop.ask_stop()
+
+    def _refuse_other_options(self, run: RunRow) -> None:
+        """A run is carried on as it was begun: half of it with other options would be neither."""
+        asked = self._options.to_json()
+        recorded = Options.from_json({f: run.options[f] for f in asked}).to_json()
+        for name, value in asked.items():
+            if value != recorded[name]:
+                raise UsageError(
+                    f"run {run.name} was begun with {name} {recorded[name]!r}, not {value!r}: give the same options, "
+                    f"carry it on with `buildrunner resume {run.name}`, or leave --resume out for a new run"
+                )
 
     def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
         if os.getcwd() != run.options["directory"]:
@@ -247,6 +257,8 @@ class BuildServer:
         code = 0 if set(counts) <= {"passed"} else 1
         run = ledger.set_run(run, state="finished", finished=finished, wall=wall, exit_code=code)
         if self._options.zip:
+            from buildrunner.package import package
+
             self._packaging = True
             self._emit(Packaging(path=self._options.zip))
             archive, changed = package(ledger, run, self._options.zip, with_report=self._options.with_report)
@@ -391,4 +403,4 @@ def _left_files(ledger: Ledger, run: RunRow) -> Iterator[str]:
 
 
 def _run_name() -> str:
-    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + secrets.token_hex(2)
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + os.urandom(2).hex()

@@ -1,6 +1,7 @@
 """The command line: one file a verb, loaded only when its verb is called."""
 
 import importlib
+import io
 import os
 import sys
 
@@ -22,6 +23,17 @@ class _Verbs(click.Group):
         command: click.Command = importlib.import_module(f"buildrunner.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], _VERBS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(_VERBS)}."
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="buildrunner")
@@ -31,6 +43,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: runs a command and turns what went wrong into a sentence and an exit code."""
+    _mend_streams()
     try:
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()
@@ -53,3 +66,17 @@ def main() -> None:
         click.echo("buildrunner: this is a fault of buildrunner itself; what was recorded stays recorded", err=True)
         code = 3
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _mend_streams() -> None:
+    """Make sure that there is something to write to, and that it takes every character."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:  # closed by whoever started us; left so, the ledger might be opened under this number
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

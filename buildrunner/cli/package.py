@@ -17,7 +17,8 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
     from buildrunner.errors import LedgerBusy
     from buildrunner.ledger import Reader
     from buildrunner.naming import display
-    from buildrunner.package import check_destination, package
+    from buildrunner.outputfolder import check_destination
+    from buildrunner.package import package
 
     reader = Reader.open(Path(state))
     try:

@@ -14,6 +14,10 @@ from typing import Any
 
 from buildrunner.errors import LedgerBusy, UsageError
 
+# Whoever asks whether a lock is held takes it himself for a moment; that moment must not refuse a run.
+_TRIES = 5
+_BETWEEN_TRIES = 0.02  # seconds
+
 
 class Lock:
     """Held from construction to `release`, or to the end of the process."""
@@ -29,14 +33,16 @@ class Lock:
             raise UsageError(
                 f"cannot write in the {what} {path.parent}: {exc.strerror}; name another one with {option} DIR"
             ) from exc
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        for _ in range(_TRIES - 1):
+            if _lock(self._fd, fcntl.LOCK_EX):
+                break
+            time.sleep(_BETWEEN_TRIES)
+        if not _lock(self._fd, fcntl.LOCK_EX):
             os.close(self._fd)
             raise LedgerBusy(
                 f"the {what} {path.parent} is in use by {_holder(path)}; "
                 f"wait for it to end, or use another one with {option} DIR"
-            ) from None
+            )
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time()), "does": purpose}
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps(note).encode(), 0)
@@ -53,12 +59,17 @@ def held(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        return not _lock(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
-    return False
+
+
+def _lock(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _holder(path: Path) -> str:

@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from buildrunner.errors import LedgerError, UsageError
@@ -215,6 +214,10 @@ class Reader:
             (to_sql(key), json.dumps(args), _HISTORY_RUNS),
         ):
             seen.setdefault(from_sql(name), []).append(seconds)
+        if not seen:
+            return {}
+        from statistics import median
+
         return {name: median(times) for name, times in seen.items()}
 
     def _query(self, sql: str, *values: object) -> list[Any]:

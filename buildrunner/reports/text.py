@@ -21,9 +21,14 @@ _TAIL_LINES = 10
 _TAIL_BYTES = 8192
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would end the process with 1, whatever the run came to
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console that is wide enough for whole lines where nobody told its width."""
-    out = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    out = _Console(stderr=stderr, highlight=False, emoji=False, markup=False)
     if not out.is_terminal and not os.environ.get("COLUMNS"):
         out.width = 120
     return out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the signal module without its enums
 import os
+import stat
 import sys
 import time
 from select import POLLIN, poll
@@ -203,13 +204,15 @@ class Slot:
             except FileNotFoundError:
                 os.mkdir(self.ready)
             except OSError:
-                if not os.path.isdir(output_dir):
+                if os.path.islink(output_dir) or not os.path.isdir(output_dir):
                     raise
                 return outputs.present(output_dir)
         raise FileNotFoundError(2, "the output folder was removed", os.path.dirname(output_dir))
 
     def _take_outputs(self, output_dir: str, ignore: frozenset[str]) -> outputs.Found:
         try:
+            if not stat.S_ISDIR(os.lstat(output_dir).st_mode):
+                return (), ("./",)  # the script put a link in its place: what is behind it is not its output
             if not os.listdir(output_dir):
                 os.rename(output_dir, self.ready)
                 return (), ()

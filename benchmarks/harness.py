@@ -1,0 +1,172 @@
+"""What the benchmarks share: running a command and seeing what it took, medians, tables, the machine in words."""
+
+import argparse
+import json
+import os
+import platform
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Result = dict[str, Any]
+
+BUILDRUNNER = [sys.executable, "-m", "buildrunner"]
+WIDTH = 2  # scripts at once, in every arm
+
+_SAMPLE_MS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one command took: seconds of wall time, CPU seconds of its whole tree, its own peak memory in bytes."""
+
+    wall: float
+    cpu: float
+    rss: int | None
+
+
+def timed(
+    argv: Sequence[str], *, cwd: Path, stdin: Path | None = None, watch: Callable[[int], None] | None = None
+) -> Usage:
+    """Run a command to its end; RuntimeError with its last words when it does not exit with 0.
+
+    The peak memory is read from outside while the command runs, because what `wait4` says is the largest of the whole
+    tree. `watch` is called with the process id as often.
+    """
+    words = cwd / ".words"
+    peak = 0
+    with open(stdin or os.devnull, "rb") as source, open(words, "wb") as sink:
+        begin = time.monotonic()
+        process = subprocess.Popen(argv, cwd=cwd, stdin=source, stdout=sink, stderr=sink)
+        if hasattr(os, "pidfd_open"):
+            pidfd = os.pidfd_open(process.pid)
+            poller = select.poll()
+            poller.register(pidfd, select.POLLIN)
+            while not poller.poll(_SAMPLE_MS):
+                peak = max(peak, peak_rss(process.pid))
+                if watch:
+                    watch(process.pid)
+            os.close(pidfd)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - begin
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        tail = words.read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"exit code {process.returncode} from: {' '.join(argv)[:200]}\n{tail}")
+    words.unlink()
+    return Usage(wall=wall, cpu=usage.ru_utime + usage.ru_stime, rss=peak or None)
+
+
+def peak_rss(pid: int | str = "self") -> int:
+    """Peak resident memory of a process in bytes; 0 when it is gone or this system does not say."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return 0
+    fields = status.partition(b"VmHWM:")[2].split()
+    return int(fields[0]) * 1024 if fields else 0
+
+
+def spread(values: Iterable[float]) -> Result:
+    """Median, least and most, and the values themselves."""
+    runs = list(values)
+    return {"median": median(runs), "min": min(runs), "max": max(runs), "runs": runs}
+
+
+def ratio(values: Sequence[float], reference: Sequence[float]) -> Result:
+    """How many times the reference, round by round: what slowed a whole round slowed both."""
+    return spread(value / other for value, other in zip(values, reference, strict=True))
+
+
+def write_scripts(folder: Path, count: int, text: str = "pass\n") -> list[Path]:
+    """`count` equal scripts in a new folder."""
+    folder.mkdir()
+    scripts = [folder / f"{number:06}.py" for number in range(count)]
+    for script in scripts:
+        script.write_text(text)
+    return scripts
+
+
+def write_list(file: Path, paths: Iterable[Path]) -> Path:
+    """The paths, each ended by a zero byte, as `xargs -0` reads them."""
+    file.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in paths))
+    return file
+
+
+def machine() -> Result:
+    """What the figures depend on; nothing that would tell whose machine it is."""
+    model = ""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "cpu": model or platform.machine(),
+        "cores": usable,
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def machine_line(facts: Result) -> str:
+    """The machine in one sentence."""
+    return (
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['kernel']}, {facts['python']}, {facts['date']}; "
+        f"load average before the first command: {facts['load_before']}."
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, the first column to the left and the others to the right."""
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows)) + "\n"
+
+
+def number(value: float | None, places: int = 2) -> str:
+    """A figure for a table; a dash for what was not measured."""
+    return "–" if value is None else f"{value:,.{places}f}"
+
+
+def mib(value: float | None) -> str:
+    """Bytes as MiB for a table."""
+    return number(None if value is None else value / (1 << 20), 1)
+
+
+def say(text: str) -> None:
+    """Progress, beside the data."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
+    result.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
+    result.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
+    return result
+
+
+def publish(arguments: argparse.Namespace, facts: Result, result: Result, text: str) -> None:
+    """Write what was asked for, and print the tables."""
+    if arguments.json:
+        write_json(arguments.json, {"machine": facts} | result)
+    if arguments.markdown:
+        arguments.markdown.write_text(text)
+    print(machine_line(facts), text, sep="\n\n", end="")
+
+
+def write_json(file: Path, document: Result) -> None:
+    """One JSON document, readable."""
+    file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
