@@ -16,10 +16,17 @@ from typing import Any
 
 Result = dict[str, Any]
 
-BUILDRUNNER = [sys.executable, "-m", "buildrunner"]
+_COMMAND = Path(sys.executable).with_name("buildrunner")  # what a user types, where it is installed
+BUILDRUNNER = [str(_COMMAND)] if _COMMAND.exists() else [sys.executable, "-m", "buildrunner"]
 WIDTH = 2  # scripts at once, in every arm
 
 _SAMPLE_MS = 20
+
+# What would steer one arm and not the others, or keep Python from caching its byte code, is left out.
+_STEERING = ("BUILDRUNNER_", "MAKE", "MFLAGS", "PARALLEL", "PYTHON")
+_ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name == "PYTHONPATH" or not name.startswith(_STEERING)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +50,7 @@ def timed(
     peak = 0
     with open(stdin or os.devnull, "rb") as source, open(words, "wb") as sink:
         begin = time.monotonic()
-        process = subprocess.Popen(argv, cwd=cwd, stdin=source, stdout=sink, stderr=sink)
+        process = subprocess.Popen(argv, cwd=cwd, env=_ENVIRONMENT, stdin=source, stdout=sink, stderr=sink)
         if hasattr(os, "pidfd_open"):
             pidfd = os.pidfd_open(process.pid)
             poller = select.poll()

@@ -68,7 +68,8 @@ def _run(scripts: int) -> Result:
         except OSError:
             return
         for child in map(int, children):
-            workers[child] = max(workers.get(child, 0), peak_rss(child))
+            # The last reading, not the largest: before its exec a child still shows the server's memory.
+            workers[child] = peak_rss(child) or workers.get(child, 0)
 
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         work = Path(name)

@@ -146,15 +146,15 @@ def _assignment(work: Path, spec: JobSpec, file: str, attempt: Attempt) -> Assig
 def _check(state: Path, jobs: int) -> None:
     """RuntimeError unless every job passed, with one attempt and one receipt that counts."""
     reader = Reader.open(state)
-    (found,) = reader.db.execute(
-        "SELECT count(*) FROM jobs j WHERE state = 'passed' AND attempts = 1"
-        " AND (SELECT count(*) FROM attempts WHERE job = j.id) = 1"
-        " AND (SELECT count(*) FROM receipts WHERE job = j.id AND outcome = 'ok' AND NOT superseded) = 1"
+    (passed,) = reader.db.execute(
+        "SELECT count(*) FROM jobs j JOIN attempts a ON a.id = j.attempt AND a.job = j.id"
+        " JOIN receipts r ON r.attempt = a.id AND r.job = j.id"
+        " WHERE j.state = 'passed' AND j.attempts = 1 AND r.outcome = 'ok' AND NOT r.superseded"
     ).fetchone()
-    (receipts,) = reader.db.execute("SELECT count(*) FROM receipts").fetchone()
+    totals = [reader.db.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("attempts", "receipts")]
     reader.close()
-    if (found, receipts) != (jobs, jobs):
-        raise RuntimeError(f"{jobs} jobs, but {found} passed as they should and there are {receipts} receipts")
+    if [passed, *totals] != [jobs] * 3:
+        raise RuntimeError(f"{jobs} jobs: {passed} passed; the ledger holds {totals} attempts and receipts")
 
 
 def main() -> None:

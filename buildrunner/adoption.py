@@ -19,7 +19,8 @@ _WORKERS_END_WITHIN = 15.0  # seconds after their server's death
 
 def interrupted(ledger: Ledger, key: str) -> RunRow | None:
     """The target's newest run, if it was interrupted. The caller holds the lock, so no server runs it now."""
-    return ledger.newest(key, "interrupted") or ledger.newest(key, "running")
+    newest = ledger.newest(key)
+    return newest if newest and newest.state in ("interrupted", "running") else None
 
 
 def adopt(loop: Loop, journals: Path, running: dict[str, str]) -> None:

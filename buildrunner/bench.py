@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -122,9 +122,7 @@ def measure(
 
 
 class _Bench:
-    def __init__(
-        self, options: Options, specs: Sequence[JobSpec], folder: str, interrupts: timed.Interrupts
-    ) -> None:
+    def __init__(self, options: Options, specs: Sequence[JobSpec], folder: str, interrupts: timed.Interrupts) -> None:
         self._options, self._specs, self._folder, self._interrupts = options, specs, folder, interrupts
         self._files = file_names(spec.name for spec in specs)
         self._workers = min(options.slots, len(specs))
@@ -237,9 +235,7 @@ class _Bench:
             raise ParallelRunFailed("scripts came or went while they were measured; let the folder be and try again")
         starts = [(datetime.fromisoformat(row["started"]).timestamp(), row["seconds"]) for row in document["results"]]
         span = max(begin + seconds for begin, seconds in starts) - min(begin for begin, _ in starts)
-        return _Arm(
-            seconds=round(ended.seconds, 6), span=round(min(max(span, 0.0), ended.seconds), 6), scripts=scripts
-        )
+        return _Arm(seconds=round(ended.seconds, 6), span=round(min(max(span, 0.0), ended.seconds), 6), scripts=scripts)
 
     # the results
 
@@ -315,14 +311,23 @@ def first_difference(expected: str, found: str) -> tuple[int, int, str, str] | N
             a, b = one.read(_CHUNK), other.read(_CHUNK)
             if a == b and not a:
                 return None
-            same = len(a) if a == b else len(os.path.commonprefix([a, b]))
+            same = len(a) if a == b else _common(a, b)
             line += a.count(b"\n", 0, same)
             if (newline := a.rfind(b"\n", 0, same)) >= 0:
                 start = at + newline + 1
             at += same
             if a != b:
                 shown = max(start, at - _SHOWN // 2)
-                return line, at - start + 1, _excerpt(one, shown, start), _excerpt(other, shown, start)
+                texts = [_excerpt(file, shown, start) for file in (one, other)]
+                if texts[0] == texts[1]:
+                    texts = [text + end for text, end in zip(texts, _line_ends(a[same:], b[same:]), strict=True)]
+                return line, at - start + 1, texts[0], texts[1]
+
+
+def _common(a: bytes, b: bytes) -> int:
+    """How many bytes they begin with alike."""
+    shorter = min(len(a), len(b))
+    return next((i for i in range(shorter) if a[i] != b[i]), shorter)
 
 
 def _excerpt(file: Any, begin: int, line_start: int) -> str:
@@ -335,6 +340,10 @@ def _excerpt(file: Any, begin: int, line_start: int) -> str:
     return ("…" if begin > line_start else "") + text + ("" if newline or len(line) <= _SHOWN else "…")
 
 
+def _line_ends(*rests: bytes) -> list[str]:
+    return [" and a line end" if rest else ", but no line end" for rest in rests]
+
+
 def _open(path: str) -> Any:
     try:
         return open(path, "rb")
@@ -344,7 +353,17 @@ def _open(path: str) -> Any:
 
 def _script(row: Mapping[str, Any]) -> _Script:
     how = Ending(outcome=Outcome(row["outcome"]), exit_code=row["exit_code"], signal=row["signal"])
-    return _Script(seconds=row["seconds"], cpu=row["cpu_seconds"], ending=how, stdout=row["stdout"])
+    return _Script(
+        seconds=row["seconds"] or 0.0, cpu=row["cpu_seconds"] or 0.0, ending=how, stdout=row["stdout"] or os.devnull
+    )
+
+
+def _span(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds from the first script's start to the last one's end."""
+    ran = [(datetime.fromisoformat(r["started"]).timestamp(), r["seconds"] or 0.0) for r in rows if r["started"]]
+    if not ran:
+        return 0.0
+    return max(0.0, max(begin + seconds for begin, seconds in ran) - min(begin for begin, _ in ran))
 
 
 def _ending(ended: timed.Ended) -> Ending:
@@ -356,7 +375,7 @@ def _ending(ended: timed.Ended) -> Ending:
     return Ending(outcome=outcome, exit_code=ended.exit_code, signal=ended.signal)
 
 
-def _median(values: Any) -> float:
+def _median(values: Iterable[float]) -> float:
     return round(median(values), 6)
 
 

@@ -127,7 +127,7 @@ class Loop:
                 timeout = None
             else:
                 timeout = self._pool.recall_stalled(_STALLED)
-            events = self._pool.wait(timeout)
+            events = self._pool.wait(timeout, pace=self._pace)
         self._skip_rest()
 
     def _turn(self, events: Sequence[PoolEvent]) -> None:
@@ -170,7 +170,8 @@ class Loop:
                 room -= 1
 
     def _depth(self) -> int:
-        if self._pace is None or self._pace > _SHORT:
+        # What lies ahead starts before the server hears of a failure, so nothing may when failures are counted.
+        if self._pace is None or self._pace > _SHORT or self._max_fail is not None:
             return 1
         return min(_MOST_AHEAD, 2 + int(_AHEAD_SECONDS / max(self._pace, 1e-6)))
 
@@ -217,11 +218,13 @@ class Loop:
             case Outcome.CANCELLED:
                 return JobEvent.CANCEL
             case Outcome.LOST:
-                return JobEvent.RETRY if job.lost < LOST_ALLOWED else JobEvent.FAIL
+                again = job.lost < LOST_ALLOWED
             case Outcome.SPAWN_ERROR:
-                return JobEvent.FAIL  # trying again would meet the same missing program
+                again = False  # trying again would meet the same missing program
             case _:
-                return JobEvent.RETRY if job.attempts - job.lost <= job.spec.retries else JobEvent.FAIL
+                again = job.attempts - job.lost <= job.spec.retries
+        # While the run drains nothing starts any more, so this attempt was the last.
+        return JobEvent.RETRY if again and not self.draining else JobEvent.FAIL
 
     def _after(self, name: str, *, passed: bool) -> None:
         """Let the jobs that come after go ahead or skip them, and count failures."""

@@ -27,7 +27,7 @@ WORKER_PROGRAM = os.path.abspath(worker_program.__file__)
 _QUICK_DEATH = 1.0  # seconds; a worker that dies sooner than this after its start made no progress
 _QUICK_DEATHS_ALLOWED = 5
 _CLOSE_SECONDS = 5.0
-_LINGER = 0.05
+_LINGER = 0.02
 _MOST_EVENTS = 256
 
 
@@ -103,6 +103,8 @@ class WorkerPool:
         self._waker.setblocking(False)
         self._wakened.setblocking(False)
         self._selector.register(self._wakened, selectors.EVENT_READ)
+        self._waker_alone = selectors.DefaultSelector()
+        self._waker_alone.register(self._wakened, selectors.EVENT_READ)
 
     def start(self) -> None:
         """Start every worker; they get ready while the caller goes on."""
@@ -159,14 +161,15 @@ class WorkerPool:
                 w.recalled = True
                 self._tell(w, ("stop", grace))
 
-    def wait(self, timeout: float | None) -> list[PoolEvent]:
+    def wait(self, timeout: float | None, *, pace: float | None = None) -> list[PoolEvent]:
         """What happened; empty when `timeout` seconds passed or somebody wrote to `wakeup_fd`.
 
-        While every worker still has work lying ahead it waits a little for more, which then shares one commit.
+        `pace` is how long attempts take of late, in seconds. While every worker has work lying ahead for longer than
+        that, what happens in the meantime is collected, so that it shares one wake-up and one commit.
         """
         events: list[PoolEvent] = []
         ready = self._selector.select(timeout)
-        until = time.monotonic() + _LINGER
+        lingered = False
         while ready and len(events) < _MOST_EVENTS:
             dead = []
             for key, _ in ready:
@@ -179,8 +182,12 @@ class WorkerPool:
                 if self._workers.get(w.number) is w:
                     events.append(self._bury(w, events))
             ready = self._selector.select(0)
-            if not ready and all(len(w.outstanding) > 1 for w in self._workers.values()):
-                ready = self._selector.select(max(0.0, until - time.monotonic()))
+            if not ready and pace and not lingered:
+                lingered = True
+                spare = min(len(w.outstanding) for w in self._workers.values()) - 1
+                if spare > 0:
+                    self._waker_alone.select(min(_LINGER, spare * pace / 2))
+                    ready = self._selector.select(0)
         return events
 
     def close(self) -> None:
@@ -199,6 +206,7 @@ class WorkerPool:
             self._forget(w)
         self._workers.clear()
         self._selector.close()
+        self._waker_alone.close()
         self._waker.close()
         self._wakened.close()
 

@@ -172,6 +172,12 @@ class BuildServer:
     def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
         if os.getcwd() != run.options["directory"]:
             raise UsageError(f"run {run.name} was started in {display(run.options['directory'])}: resume it from there")
+        newest = ledger.newest(run.key)
+        if newest and newest.name != run.name:
+            raise UsageError(
+                f"run {run.name} cannot be carried on: {newest.name} ran the same target later, and the output folder "
+                f"holds its files now; start a new run"
+            )
         with ExitStack() as stack:
             folder = OutputFolder(self._options.output, purpose=self._purpose())
             stack.callback(folder.close)

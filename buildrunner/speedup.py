@@ -150,8 +150,8 @@ def losses(
     end. With one worker ONE_WORKER comes first, whatever it cost.
 
     >>> [(loss.cause.value, loss.seconds) for loss in losses(
-    ...     sequential=[8.0, 2.0], parallel=[9.0, 3.0], cpu=[8.0, 2.0], wall=10.5, span=9.5, jobs=2, cpus=2)]
-    [('longest_script', 3.0), ('sharing', 1.0), ('start', 1.0), ('idle', 0.5)]
+    ...     sequential=[8.0, 2.0], parallel=[9.0, 3.0], cpu=[8.0, 2.0], wall=11.0, span=9.5, jobs=2, cpus=2)]
+    [('longest_script', 3.0), ('start', 1.5), ('sharing', 1.0), ('idle', 0.5)]
     """
     total, workers = sum(sequential), min(jobs, len(sequential))
     fair = total / workers
@@ -298,13 +298,13 @@ class Measurement:
             "threads": {"sequential": "keep", "parallel": "keep" if self.threads is None else self.threads},
             "sequential_seconds": c.sequential.to_json(),
             "parallel_seconds": c.parallel.to_json(),
-            "speedup": c.speedup,
-            "reduction_percent": c.reduction_percent,
-            "efficiency": c.efficiency,
-            "bound_speedup": c.bound_speedup,
-            "serial_fraction": c.serial_fraction,
+            "speedup": round(c.speedup, 6),
+            "reduction_percent": round(c.reduction_percent, 6),
+            "efficiency": round(c.efficiency, 6),
+            "bound_speedup": round(c.bound_speedup, 6),
+            "serial_fraction": None if c.serial_fraction is None else round(c.serial_fraction, 6),
             "verdict": verdict(c),
-            "losses": [{"cause": loss.cause, "seconds": loss.seconds} for loss in self.losses],
+            "losses": [{"cause": loss.cause, "seconds": round(loss.seconds, 6)} for loss in self.losses],
             "same_results": not self.differences,
             "differences": [asdict(difference) for difference in self.differences],
             "failures": [asdict(failure) for failure in self.failures],

@@ -142,7 +142,7 @@ class _Process:
             self._began = time.perf_counter()
             self.pid = os.posix_spawn(
                 argv[0],
-                argv,
+                tuple(argv),
                 env,
                 file_actions=(
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

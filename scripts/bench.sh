@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compare one after another with in parallel on the sample scripts; arguments go to `buildrunner bench`.
+# Measure against other tools; arguments go to benchmarks/all.py.
 set -eu
 "$(dirname -- "$0")/setup.sh" samples
 CDPATH='' cd -- "$(dirname -- "$0")/.."
-exec .venv/bin/buildrunner bench python_source "$@"
+exec .venv/bin/python benchmarks/all.py "$@"

@@ -4,6 +4,7 @@ import importlib
 import io
 import os
 import sys
+from typing import TextIO
 
 import click
 
@@ -46,7 +47,6 @@ def main() -> None:
     _mend_streams()
     try:
         code = cli.main(standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as exc:
         exc.show()
         code = exc.exit_code
@@ -56,16 +56,24 @@ def main() -> None:
         click.echo(f"buildrunner: {exc}", err=True)
         code = exc.exit_code
     except BrokenPipeError:
-        # Whoever read stdout has seen enough. Python would complain once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = 0  # whoever read stdout has seen enough
     except Exception:
         import traceback
 
         traceback.print_exc()
         click.echo("buildrunner: this is a fault of buildrunner itself; what was recorded stays recorded", err=True)
         code = 3
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _flush(stream: TextIO) -> None:
+    """Write what is left; where nobody reads any more, let it go quietly, or Python would complain at its end."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _mend_streams() -> None:

@@ -25,10 +25,11 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
         row = reader.run(run)
         if row.state == "running" and reader.alive():
             raise LedgerBusy(f"run {row.name} is still going on; package it when it has ended")
-        newest = next(r.name for r in reader.runs() if r.key == row.key)
-        if newest != row.name:
+        newest = reader.newest(row.key)
+        if newest and newest.name != row.name:
             click.echo(
-                f"note: {newest} ran the same target later; the output folder holds its files, not those of {row.name}",
+                f"note: {newest.name} ran the same target later; "
+                f"the output folder holds its files, not those of {row.name}",
                 err=True,
             )
         destination = zip_file or row.options["zip"] or "result.zip"

@@ -1,6 +1,5 @@
 """`buildrunner run`: from folder to zip."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ from buildrunner.cli.options import Duration, Jobs, WithScriptArguments, json_op
 from buildrunner.job import Cwd
 from buildrunner.plan import Order
 
+DEFAULT_TARGET = "python_source"
+
 
 @click.command("run", cls=WithScriptArguments)
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @option(
     "-j",
     "--jobs",
@@ -104,14 +105,14 @@ def command(
 ) -> int:
     """Run every script of the TARGETs (folders or scripts), record, package and report.
 
-    Words after -- are passed to every script.
+    Without a TARGET it runs the folder python_source. Words after -- are passed to every script.
     """
     from buildrunner.config import Options
     from buildrunner.machine import seconds_since_process_start
     from buildrunner.server import BuildServer
 
     options = Options(
-        targets=targets,
+        targets=targets or (DEFAULT_TARGET,),
         output=output,
         zip=None if no_zip else zip_file,
         cwd=Cwd(cwd),
@@ -146,12 +147,12 @@ def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
             from buildrunner.summary import run_document
 
             print_document(run_document(reader, summary.run))
-        else:
+        elif not quiet or summary.notices or summary.exit_code:
             from buildrunner.reports.text import console, print_report
 
             print_report(console(), summary, reader, verbose=verbose, quiet=quiet)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass  # the run's own exit code still counts
     finally:
         reader.close()

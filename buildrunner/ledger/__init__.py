@@ -117,8 +117,8 @@ class Ledger(Reader):
         """Forget an attempt that never started; it counts nowhere."""
         self.db.execute("DELETE FROM attempts WHERE id = ?", (attempt,))
         self.db.execute(
-            "UPDATE jobs SET state = 'ready', attempt = (SELECT id FROM attempts WHERE job = ?1 "
-            "ORDER BY number DESC, id DESC LIMIT 1), attempts = attempts - 1 "
+            "UPDATE jobs SET state = 'ready', attempt = (SELECT attempt FROM receipts "
+            "WHERE job = ?1 AND NOT superseded ORDER BY number DESC LIMIT 1), attempts = attempts - 1 "
             "WHERE id = ?1 AND state = 'running' AND attempt = ?2",
             (job, attempt),
         )

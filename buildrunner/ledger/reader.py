@@ -129,10 +129,10 @@ class Reader:
                 raise UsageError(f"several runs begin with {name!r}; `buildrunner history` lists them")
         return _run_row(rows[0])
 
-    def newest(self, key: str, state: str) -> RunRow | None:
-        """The newest run of a target if it is in that state."""
+    def newest(self, key: str) -> RunRow | None:
+        """The newest run of a target."""
         rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE key = ? ORDER BY id DESC LIMIT 1", to_sql(key))
-        return _run_row(rows[0]) if rows and rows[0][2] == state else None
+        return _run_row(rows[0]) if rows else None
 
     def results(self, run: RunRow) -> Iterator[ResultRow]:
         """Every job of a run, in the order in which they were added."""

@@ -20,6 +20,7 @@ def open_writer(state: Path) -> sqlite3.Connection:
         # WAL with NORMAL survives the death of any process; only a power cut can take the last commits.
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: each checkpoint waits for the disk twice
         _migrate(db, path)
     except sqlite3.Error as exc:
         raise LedgerError(f"cannot use the ledger {path}: {exc}; name another folder with --state DIR") from exc

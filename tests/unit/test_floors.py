@@ -15,7 +15,7 @@ FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "naming", "events"),
     (
         "config", "machine", "interpreters", "scan", "ledger", "ledger.*", "outputfolder", "processes", "strays",
-        "summary", "package", "reports", "reports.*", "run", "run.*",
+        "summary", "timed", "package", "reports", "reports.*", "run", "run.*",
     ),
     ("pool", "loop", "adoption", "bench"),
     ("server",),

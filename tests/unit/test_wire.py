@@ -57,10 +57,7 @@ def test_a_line_with_any_other_byte_anywhere_is_none_or_says_the_same() -> None:
     "line", [b"", b"\n", b" \n", b"00000000 \n", b"zzzzzzzz ()\n", b"\0" * 64, b"\xff" * 40 + b"\n"]
 )
 def test_what_never_was_a_line_is_none(line: bytes) -> None:
-    try:
-        assert parse_journal_line(line) is None
-    except SyntaxError:
-        pytest.fail("an empty payload has a valid checksum, but is no value")
+    assert parse_journal_line(line) is None
 
 
 def test_two_lines_run_together_are_none() -> None:
