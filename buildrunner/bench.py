@@ -29,8 +29,8 @@ from typing import Any
 from buildrunner import timed
 from buildrunner.config import Options
 from buildrunner.errors import BuildrunnerError, UsageError
-from buildrunner.interpreters import choose_python
-from buildrunner.job import Cwd, JobSpec, Outcome
+from buildrunner.interpreters import call, choose_python
+from buildrunner.job import JobSpec, Outcome
 from buildrunner.machine import cpus, thread_variables
 from buildrunner.naming import display, file_names
 from buildrunner.reports.words import ending
@@ -267,19 +267,6 @@ class _Bench:
                 self._differences[name] = Difference(
                     name=name, round=number, manner=manner, line=line, column=column, expected=expected, found=found
                 )
-
-
-def call(spec: JobSpec, directory: str, output: str) -> tuple[tuple[str, ...], str | None]:
-    """What a user would type to run a script by itself, and where (None: here); `output` is its output folder."""
-    cwd, script = None, spec.script or spec.name
-    if spec.cwd is Cwd.SCRIPT:
-        where, script = os.path.split(script)
-        cwd = os.path.join(directory, where)
-    elif spec.cwd is Cwd.SCRATCH:
-        cwd, script = output, os.path.join(directory, script)
-    if script.startswith("-") or (not spec.command and "/" not in script):
-        script = "./" + script  # neither an option nor a name to look up
-    return (*spec.command, script, *spec.args), cwd
 
 
 def run_arguments(options: Options) -> list[str]:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from buildrunner.errors import UsageError
+from buildrunner.job import Cwd, JobSpec
 
 BY_SUFFIX: Mapping[str, str] = {
     ".sh": "sh",
@@ -71,6 +72,23 @@ def command_for(path: str, python: str) -> tuple[str, ...]:
     if suffix in BY_SUFFIX:
         return (_which(BY_SUFFIX[suffix]),)
     return ()
+
+
+def call(spec: JobSpec, directory: str, output_dir: str) -> tuple[tuple[str, ...], str | None]:
+    """What a user would type to run a job by itself, and where (None: in `directory`)."""
+    cwd, script = None, spec.script
+    if spec.cwd is Cwd.SCRATCH:
+        cwd = output_dir
+    if script is None:
+        return (*spec.command, *spec.args), cwd
+    if spec.cwd is Cwd.SCRIPT:
+        where, script = os.path.split(script)
+        cwd = os.path.join(directory, where)
+    elif spec.cwd is Cwd.SCRATCH:
+        script = os.path.join(directory, script)
+    if script.startswith("-") or (not spec.command and "/" not in script):
+        script = "./" + script  # neither an option nor a name to look up
+    return (*spec.command, script, *spec.args), cwd
 
 
 def _from_shebang(program: str, argument: str) -> tuple[str, ...]:

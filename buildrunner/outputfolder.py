@@ -44,7 +44,7 @@ class OutputFolder:
 
     def close(self) -> None:
         """Let other runs in."""
-        os.unlink(os.path.join(self.path, _LOCK))
+        _unlink(os.path.join(self.path, _LOCK))
         self._lock.release()
 
     def log(self, file: str, suffix: str, number: int | None = None) -> str:
@@ -118,15 +118,17 @@ class OutputFolder:
             if not self._behind_link(folder):
                 _rmdir(os.path.join(self.path, folder))
         for name in entry["names"]:
-            if os.path.islink(self.outputs(name)):  # where we had put a folder; only its script can have done that
-                _unlink(self.outputs(name))
+            self._remove_intruder(self.outputs(name))
 
     def _remove_outputs(self, file: str) -> None:
         path = self.outputs(file)
-        if os.path.islink(path):
+        self._remove_intruder(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+    def _remove_intruder(self, path: str) -> None:
+        """Remove a file or link that stands where we had put a folder: only its script can have done that."""
+        if os.path.islink(path) or not os.path.isdir(path):
             _unlink(path)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
 
     def _behind_link(self, relative: str) -> bool:
         """Whether a folder on the way there is a link, so that the path leads to somebody else's files."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from buildrunner.errors import LedgerError, PoolError
 from buildrunner.job import Assignment
-from buildrunner.processes import kill_attempts
+from buildrunner.processes import Orphans, kill_attempts
 from buildrunner.receipt import Receipt
 from buildrunner.run import worker as worker_program
 from buildrunner.run.wire import parse_journal_line
@@ -78,8 +78,9 @@ class _Worker:
 class WorkerPool:
     """Starts, feeds and replaces the workers.
 
-    `folder` takes journals and the workers' own error logs. `hello(worker)` returns what a worker is told once: `env`
-    (the whole environment of its scripts), `cwd` and `ready` (see OutputFolder.ready).
+    `folder` takes journals and the workers' own error logs. `hello(worker)` returns what a worker is told once:
+    `env` (the whole environment of its scripts), `cwd` and `ready` (see OutputFolder.ready). `own_process`: see
+    processes.Orphans.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class WorkerPool:
         hello: Callable[[int], dict[str, Any]],
         program: str = WORKER_PROGRAM,
         python: str = sys.executable,
+        own_process: bool = False,
     ) -> None:
         self.size = size
         self._folder = folder
@@ -97,6 +99,8 @@ class WorkerPool:
         self._argv = [python, "-I", "-S", program]
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, _Worker] = {}
+        self._orphans: Orphans | None = None
+        self._own_process = own_process
         self._born = 0
         self._quick_deaths = 0
         self._waker, self._wakened = socket.socketpair()
@@ -108,6 +112,7 @@ class WorkerPool:
 
     def start(self) -> None:
         """Start every worker; they get ready while the caller goes on."""
+        self._orphans = Orphans(own_process=self._own_process)
         for number in range(self.size):
             self._start_worker(number)
 
@@ -188,6 +193,8 @@ class WorkerPool:
                 if spare > 0:
                     self._waker_alone.select(min(_LINGER, spare * pace / 2))
                     ready = self._selector.select(0)
+        if events:
+            self._end_orphans()
         return events
 
     def close(self) -> None:
@@ -205,6 +212,7 @@ class WorkerPool:
                 time.sleep(0.001)
             self._forget(w)
         self._workers.clear()
+        self._end_orphans()
         self._selector.close()
         self._waker_alone.close()
         self._waker.close()
@@ -230,6 +238,8 @@ class WorkerPool:
         except OSError as exc:
             raise PoolError(f"cannot start a worker ({self._argv[0]}): {exc.strerror}") from exc
         theirs.close()
+        if self._orphans:
+            self._orphans.expect(pid)
         w = _Worker(number, pid, Connection(ours.detach()), stem + ".journal")
         self._workers[number] = w
         self._selector.register(w.connection, selectors.EVENT_READ, w)
@@ -278,6 +288,8 @@ class WorkerPool:
         except OSError:
             pass
         os.waitpid(w.pid, 0)
+        if self._orphans:
+            self._orphans.forget(w.pid)
         self._forget(w)
         del self._workers[w.number]
         journal = read_journal(w.journal)
@@ -297,6 +309,10 @@ class WorkerPool:
                 )
         self._start_worker(w.number)
         return Died(worker=w.number, pid=w.pid, lost=lost, returned=returned)
+
+    def _end_orphans(self) -> None:
+        if self._orphans:
+            self._orphans.end([attempt for w in self._workers.values() for attempt in w.outstanding])
 
     def _forget(self, w: _Worker) -> None:
         self._selector.unregister(w.connection)

@@ -1,9 +1,17 @@
-"""Finding what an attempt left running, by the attempt's id in its environment. Linux only; elsewhere finds none."""
+"""Ending what attempts left running, by the attempt's id in its environment. Linux only; elsewhere finds none.
+
+Most of it ends with the script's process group, in the worker. What left that group (a daemon, a job-control
+shell) becomes a child of this process when its parents are gone, because this process asked the kernel for that.
+"""
 
 import os
 import signal
+import time
 from collections.abc import Collection
 from contextlib import suppress
+
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_DEATH_SECONDS = 1.0  # what a killed process may take to die before it is left to itself
 
 _VARIABLE = b"BUILDRUNNER_ATTEMPT_ID="
 
@@ -30,4 +38,78 @@ def _carriers(marks: set[bytes]) -> list[int]:
         with suppress(OSError), open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
             if not marks.isdisjoint(file.read().split(b"\0")):
                 found.append(pid)
+    return found
+
+
+class Orphans:
+    """What escaped from scripts of this process's workers and became its own child."""
+
+    def __init__(self, *, own_process: bool) -> None:
+        """Ask the kernel for orphans. Processes that are children already are never touched.
+
+        `own_process` says that every other child is an orphan of ours, to be reaped when it ends; else this process
+        belongs to a program that may have started children of its own.
+        """
+        self._own_process = own_process
+        self._others = set(_children())
+        with suppress(OSError, AttributeError, ImportError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def expect(self, pid: int) -> None:
+        """A child that is no orphan: a worker."""
+        self._others.add(pid)
+
+    def forget(self, pid: int) -> None:
+        """That worker was reaped; its number may come back as anybody's."""
+        self._others.discard(pid)
+
+    def end(self, current: Collection[str]) -> None:
+        """Kill the orphans of all attempts but the current ones, and theirs in turn."""
+        spare = {_VARIABLE + os.fsencode(a) for a in current}
+        while doomed := [pid for pid in self._candidates() if _finished(pid, spare)]:
+            for pid in doomed:
+                # A child that was not reaped keeps its number, so this cannot hit a stranger.
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            for pid in doomed:
+                if not _reaped(pid):
+                    self._others.add(pid)
+
+    def _candidates(self) -> list[int]:
+        found = [pid for pid in _children() if pid not in self._others]
+        if not self._own_process:
+            return found
+        # What ended by itself must not stay a zombie: a long run would use up the process numbers.
+        return [pid for pid in found if os.waitpid(pid, os.WNOHANG)[0] == 0]
+
+
+def _finished(pid: int, spare: Collection[bytes]) -> bool:
+    """Whether this child carries the id of an attempt that has ended."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            marks = [entry for entry in file.read().split(b"\0") if entry.startswith(_VARIABLE)]
+    except OSError:
+        return False
+    return bool(marks) and marks[0] not in spare
+
+
+def _reaped(pid: int) -> bool:
+    deadline = time.monotonic() + _DEATH_SECONDS
+    with suppress(ChildProcessError):
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.0005)
+    return True
+
+
+def _children() -> list[int]:
+    """Children of every thread of this process; none where the kernel does not list them."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/children", "rb", buffering=0) as file:
+                found += map(int, file.read().split())
     return found

@@ -18,15 +18,15 @@ from buildrunner import adoption
 from buildrunner.config import Options
 from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.events import Listener, Packaging, RunStarted
-from buildrunner.interpreters import choose_python
-from buildrunner.job import FINAL_STATES, Assignment, Attempt, Cwd, Job, JobEvent, JobSpec, JobState, advance
+from buildrunner.interpreters import call, choose_python
+from buildrunner.job import FINAL_STATES, Assignment, Attempt, Job, JobEvent, JobSpec, JobState, advance
 from buildrunner.ledger import Ledger, RunRow, spec_from_json
 from buildrunner.loop import Loop
 from buildrunner.machine import thread_variables
 from buildrunner.naming import display
 from buildrunner.outputfolder import OutputFolder, check_destination
 from buildrunner.plan import Plan
-from buildrunner.pool import WORKER_PROGRAM, WorkerPool
+from buildrunner.pool import WorkerPool
 from buildrunner.scan import make_batch
 from buildrunner.strays import Strays
 from buildrunner.summary import Summary, summarise
@@ -72,23 +72,23 @@ class BuildServer:
             jobs=workers,
             **options,
         )
-        self._listeners = tuple(listeners)
-        self._began = time.monotonic()
-        self._loop: Loop | None = None
-        self._signal: int | None = None
-        self._packaging = False
+        self._set_up(listeners, age=0.0)
 
     @classmethod
     def from_options(cls, options: Options, *, listeners: Iterable[Listener] = (), age: float = 0.0) -> "BuildServer":
         """A server for checked options. `age`: seconds that count as the run's although they are past."""
         server = cls.__new__(cls)
         server._options = options
-        server._listeners = tuple(listeners)
-        server._began = time.monotonic() - age
-        server._loop = None
-        server._signal = None
-        server._packaging = False
+        server._set_up(listeners, age=age)
         return server
+
+    def _set_up(self, listeners: Iterable[Listener], *, age: float) -> None:
+        self._listeners = tuple(listeners)
+        self._began = time.monotonic() - age
+        self._loop: Loop | None = None
+        self._signal: int | None = None
+        self._packaging = False
+        self._own_process = False
 
     def run(self, *, resume: bool = False, handle_signals: bool = False) -> Summary:
         """Run everything, package, and sum up. With `resume`, first look for an interrupted run of the same target.
@@ -165,7 +165,8 @@ class BuildServer:
         for name, value in asked.items():
             if value != recorded[name]:
                 raise UsageError(
-                    f"run {run.name} was begun with {name} {recorded[name]!r}, not {value!r}: give the same options, "
+                    f"run {run.name} was begun with another --{name.replace('_', '-')} "
+                    f"({_shown(recorded[name])}, now {_shown(value)}): give the same options, "
                     f"carry it on with `buildrunner resume {run.name}`, or leave --resume out for a new run"
                 )
 
@@ -286,10 +287,7 @@ class BuildServer:
                 "ready": folder.ready(worker),
             }
 
-        return WorkerPool(run.workers, folder=str(journals.absolute()), hello=hello, program=self._program())
-
-    def _program(self) -> str:
-        return WORKER_PROGRAM
+        return WorkerPool(run.workers, folder=str(journals.absolute()), hello=hello, own_process=self._own_process)
 
     def _announce(self, run: RunRow, loop: Loop, total: int) -> None:
         self._emit(
@@ -317,6 +315,7 @@ class BuildServer:
         if not wanted:
             yield
             return
+        self._own_process = True  # whoever hands over its signals is the command, not a program around this
         before = {s: signal.getsignal(s) for s in _SIGNALS}
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
@@ -361,24 +360,12 @@ def _assigner(folder: OutputFolder, options: Options, directory: str) -> Callabl
         if attempt.number > 1:
             folder.set_aside(file, attempt.number - 1)
         output_dir = folder.outputs(file)
-        cwd, argv = None, spec.command
-        if spec.script is not None:
-            script = spec.script
-            if spec.cwd is Cwd.SCRIPT:
-                where, script = os.path.split(script)
-                cwd = os.path.join(directory, where)
-            elif spec.cwd is Cwd.SCRATCH:
-                script = os.path.join(directory, script)
-            if script.startswith("-") or (not argv and "/" not in script):
-                script = "./" + script  # neither an option nor a name to look up
-            argv = (*argv, script)
-        if spec.cwd is Cwd.SCRATCH:
-            cwd = output_dir
+        argv, cwd = call(spec, directory, output_dir)
         return Assignment(
             attempt=attempt.id,
             job=spec.name,
             number=attempt.number,
-            argv=(*argv, *spec.args),
+            argv=argv,
             cwd=cwd,
             env=(
                 *spec.env,
@@ -406,6 +393,12 @@ def _left_files(ledger: Ledger, run: RunRow) -> Iterator[str]:
             yield f"files/{row.file}/{output.path}"
         for path in row.skipped_outputs:
             yield f"files/{row.file}/{path}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "none"
+    return "not set" if value is None else str(value)
 
 
 def _run_name() -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from buildrunner.config import Options
 from buildrunner.job import JobState
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display, display_lines
@@ -71,10 +72,9 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
     else:
         out.print(f"idle: {seconds(sum(s for _, s in idle) / len(idle))} a worker on average", soft_wrap=True)
     if speed.wall_seconds > 0 and totals["running"] == 0:
-        targets = " ".join(shell([t]) for t in run.options["targets"])
         out.print(
             f"estimated speed-up {speed.concurrency:.2f} × over one after another: an estimate, because scripts that "
-            f"share the machine run slower; `buildrunner bench {targets}` measures it",
+            f"share the machine run slower; `{bench_command(run)}` measures it",
             soft_wrap=True,
         )
     if run.archive:
@@ -145,25 +145,36 @@ def last_lines(path: str) -> list[str]:
 
 def alone_command(run: RunRow, row: ResultRow) -> str:
     """The command that runs one job again by itself, as it was run."""
+    words = ["buildrunner", "run", "--no-zip", *_options(run, "python", "cwd", "threads", "output", "state", "timeout")]
     spec = spec_from_json(row.name, row.spec)
-    words = ["buildrunner", "run", "--no-zip"]
-    options = run.options
-    for option, default in (
-        ("python", None),
-        ("cwd", "invocation"),
-        ("threads", "auto"),
-        ("output", "python_output"),
-        ("state", ".buildrunner"),
-    ):
-        if options[option] != default:
-            words += [f"--{option}", str(options[option])]
-    if options["timeout"] is not None:
-        words += ["--timeout", f"{options['timeout']:g}s"]
     script = spec.script or row.name
     words.append("./" + script if script.startswith("-") else script)
-    if spec.args:
-        words += ["--", *spec.args]
-    return shell(words)
+    return shell([*words, "--", *spec.args] if spec.args else words)
+
+
+def bench_command(run: RunRow) -> str:
+    """The command that measures the same scripts both ways."""
+    words = [
+        "buildrunner",
+        "bench",
+        *_options(run, "jobs", "recursive", "include", "exclude", "python", "cwd", "threads"),
+    ]
+    words += run.options["targets"]
+    return shell([*words, "--", *run.args] if run.args else words)
+
+
+def _options(run: RunRow, *names: str) -> list[str]:
+    """The named options as they were given to the run, where they are not the built-in ones."""
+    words = []
+    for name in names:
+        value = run.options[name]
+        if value is True:
+            words.append(f"--{name}")
+        elif isinstance(value, list):
+            words += [f"--{name}={item}" for item in value]
+        elif value != Options.__dataclass_fields__[name].default:
+            words.append(f"--{name}={value:g}s" if name == "timeout" else f"--{name}={value}")
+    return words
 
 
 def resume_command(run: RunRow) -> str:

@@ -209,7 +209,8 @@ def test_a_working_directory_that_is_not_there(run: Callable[..., Receipt]) -> N
 def test_what_a_script_leaves_is_hashed(run: Callable[..., Receipt]) -> None:
     r = run(
         "import os; os.chdir(os.environ['OUT']); os.mkdir('sub'); os.mkdir('empty')\n"
-        "open('sub/b', 'wb').write(b'two'); open(b'\\xff', 'wb').close(); os.mkfifo('pipe'); os.symlink('sub/b', 'link')"
+        "open('sub/b', 'wb').write(b'two'); open(b'\\xff', 'wb').close(); os.mkfifo('pipe')\n"
+        "os.symlink('sub/b', 'link')"
     )
     assert r.outcome is Outcome.OK
     assert r.outputs == (

@@ -70,7 +70,11 @@ ODD = [
 def read_by(program: str, text: str) -> list[bytes]:
     """The words that a shell makes of a text."""
     done = subprocess.run(
-        [program, "-c", "printf '%s\\0' " + text], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}, timeout=30
+        [program, "-c", "printf '%s\\0' " + text],
+        capture_output=True,
+        check=True,
+        env={"LC_ALL": "C.UTF-8"},
+        timeout=30,
     )
     assert done.stderr == b""
     return done.stdout.split(b"\0")[:-1]
