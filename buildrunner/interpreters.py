@@ -35,7 +35,7 @@ def choose_python(option: str | None, environ: Mapping[str, str]) -> tuple[str, 
     if venv := environ.get("VIRTUAL_ENV"):
         found = os.path.join(venv, "bin", "python")
         if os.access(found, os.X_OK):
-            return found, "the active virtual environment"
+            return os.path.abspath(found), "the active virtual environment"
     if not _isolated_tool(Path(sys.prefix)):
         return sys.executable, "the one buildrunner is installed in"
     if found := shutil.which("python3", path=environ.get("PATH")):
@@ -66,9 +66,9 @@ def command_for(path: str, python: str) -> tuple[str, ...]:
         return (python,)
     line = _head(path).split(b"\n", 1)[0]
     if line.startswith(b"#!"):
-        parts = os.fsdecode(line[2:]).strip().split(None, 1)
-        if parts:
-            return _from_shebang(parts[0], parts[1].strip() if len(parts) > 1 else "")
+        parts = os.fsdecode(line[2:]).strip(" \t\r").replace("\t", " ").split(" ", 1)
+        if parts[0]:
+            return _from_shebang(parts[0], parts[1].strip(" ") if len(parts) > 1 else "")
     if suffix in BY_SUFFIX:
         return (_which(BY_SUFFIX[suffix]),)
     return ()
@@ -108,7 +108,8 @@ def _from_shebang(program: str, argument: str) -> tuple[str, ...]:
 
 @cache
 def _which(program: str) -> str:
-    return shutil.which(program) or program
+    found = shutil.which(program)
+    return os.path.abspath(found) if found else program
 
 
 def _head(path: str) -> bytes:

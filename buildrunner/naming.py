@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 
 _UNSAFE = frozenset('/\\:*?"<>|%')
 _LONGEST = 200  # bytes; leaves room for `.12.out` within the 255 that file systems allow
+_KEPT = 45  # characters of a name that are kept beside its hash; at most four bytes each
 _EARLIER_ATTEMPT = re.compile(r"(.+)\.\d+")
 
 
@@ -42,17 +43,24 @@ def file_names(names: Iterable[str], *, taken: Collection[str] = ()) -> dict[str
     >>> file_names(["A.py", "a.py"])["a.py"].startswith("a.py~")
     True
     """
+    used = {folded for name in taken for folded in _meets(_fold(name))}
     result: dict[str, str] = {}
-    used = {_fold(name) for name in taken}
     for name in sorted(names, key=lambda name: (_fold(name), name)):
         encoded = file_name(name)
-        earlier = _EARLIER_ATTEMPT.fullmatch(encoded)
+        salt = 0
         # Job `a.1` must not meet the log of job `a`'s first attempt, `a.1.out`.
-        if _fold(encoded) in used or (earlier and _fold(earlier[1]) in used):
-            encoded = file_name(f"{encoded[: _LONGEST - 60]}") + "~" + _digest(name)
+        while not used.isdisjoint(_meets(_fold(encoded))):
+            encoded = f"{file_name(name)[:_KEPT]}~{_digest(name + salt * '/')}"
+            salt += 1
         used.add(_fold(encoded))
         result[name] = encoded
     return result
+
+
+def _meets(folded: str) -> set[str]:
+    """The folded name, and that of the job of which it could be an earlier attempt."""
+    earlier = _EARLIER_ATTEMPT.fullmatch(folded)
+    return {folded, earlier[1]} if earlier else {folded}
 
 
 def display(text: str) -> str:

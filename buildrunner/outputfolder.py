@@ -44,8 +44,7 @@ class OutputFolder:
 
     def close(self) -> None:
         """Let other runs in."""
-        _unlink(os.path.join(self.path, _LOCK))
-        self._lock.release()
+        self._lock.release()  # its file stays: removing it would let two in that wait for it
 
     def log(self, file: str, suffix: str, number: int | None = None) -> str:
         """Path of a job's log (`out` or `err`); with a number, that earlier attempt's."""
@@ -62,18 +61,17 @@ class OutputFolder:
     def begin(self, key: str, names: Sequence[str]) -> dict[str, str]:
         """Remove what the target's last run left and claim room for this one: a file name for every job."""
         owners = self._read_list()
-        self._remove(owners.pop(key, None))
-        owned = {name for entry in owners.values() for name in entry["names"]}
-        taken = {
-            stem
-            for stem in map(_log_stem, os.listdir(self.logs))
-            if stem not in owned and not (stem.rpartition(".")[2].isdigit() and stem.rpartition(".")[0] in owned)
-        }
-        result = file_names(names, taken=taken)
-        planned = set(result.values())
+        mine = owners.pop(key, None)
+        if mine:
+            self._remove(mine, mine["names"])
+        wanted = set(file_names(names).values())
         for entry in owners.values():  # a name has one owner: the run that writes it last
-            entry["names"] = [name for name in entry["names"] if name not in planned]
-        owners[key] = {"names": sorted(planned), "files": None}
+            self._remove(entry, [name for name in entry["names"] if name in wanted])
+        # Whatever is left belongs to another target or to a stranger.
+        taken = {_log_stem(log) for log in os.listdir(self.logs)} | set(os.listdir(self.files))
+        taken |= {name for entry in owners.values() for name in entry["names"]}
+        result = file_names(names, taken=taken)
+        owners[key] = {"names": sorted(result.values()), "files": None}
         self._write_list(owners)
         return result
 
@@ -81,7 +79,7 @@ class OutputFolder:
         """Say exactly which files the run left (relative to the folder), beside its jobs' logs."""
         owners = self._read_list()
         if key in owners:
-            owners[key]["files"] = sorted(files)
+            owners[key]["files"] = sorted(path for path in files if not path.endswith("/"))
             self._write_list(owners)
 
     def set_aside(self, file: str, number: int) -> None:
@@ -91,34 +89,32 @@ class OutputFolder:
                 os.rename(self.log(file, suffix), self.log(file, suffix, number))
         self._remove_outputs(file)
 
-    def _remove(self, entry: dict[str, Any] | None) -> None:
-        if entry is None:
-            return
-        for name in entry["names"]:
+    def _remove(self, entry: dict[str, Any], names: Iterable[str]) -> None:
+        """Remove what these jobs left, and take it off their target's list."""
+        gone = set(names)
+        for name in gone:
             for suffix in _LOG_SUFFIXES:
                 _unlink(os.path.join(self.logs, name + suffix))
-            if entry["files"] is None:  # cut off before it could say what it left: all of it is that run's
-                self._remove_outputs(name)
+            self._remove_intruder(self.outputs(name))
         if entry["files"] is None:
-            names = set(entry["names"])
+            # Cut off before it could say what it left: all of it is that run's.
+            for name in gone:
+                shutil.rmtree(self.outputs(name), ignore_errors=True)
             for log in os.listdir(self.logs):
                 stem, _, number = _log_stem(log).rpartition(".")
-                if number.isdigit() and stem in names:
+                if number.isdigit() and stem in gone:
                     _unlink(os.path.join(self.logs, log))
-            return
-        folders = set()
-        for relative in entry["files"]:
-            if not self._behind_link(relative):
-                _unlink(os.path.join(self.path, relative))
-            folder = os.path.dirname(relative)
-            while folder not in ("", "files", "logs"):
-                folders.add(folder)
-                folder = os.path.dirname(folder)
-        for folder in sorted(folders, key=len, reverse=True):
-            if not self._behind_link(folder):
-                _rmdir(os.path.join(self.path, folder))
-        for name in entry["names"]:
-            self._remove_intruder(self.outputs(name))
+        else:
+            theirs = [path for path in entry["files"] if _job_of(path) in gone]
+            for path in theirs:
+                if not self._behind_link(path):
+                    _unlink(os.path.join(self.path, path))
+            for name in gone:
+                if not os.path.islink(self.files):
+                    _remove_empty_folders(self.outputs(name))
+            kept = set(theirs)
+            entry["files"] = [path for path in entry["files"] if path not in kept]
+        entry["names"] = [name for name in entry["names"] if name not in gone]
 
     def _remove_outputs(self, file: str) -> None:
         path = self.outputs(file)
@@ -140,13 +136,15 @@ class OutputFolder:
         return False
 
     def _read_list(self) -> dict[str, dict[str, Any]]:
+        """The list; empty when it is missing or not as we write it: then nothing is known to be ours."""
         try:
             with open(os.path.join(self.path, _LIST), encoding="ascii") as file:
                 data = json.load(file)
-            targets: dict[str, dict[str, Any]] = data["targets"] if data["format"] == _FORMAT else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}  # then nothing here is known to be ours, and nothing is removed
-        return targets
+            targets: dict[str, dict[str, Any]] = data["targets"]
+            sound = data["format"] == _FORMAT and all(map(_is_sound, targets.values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+        return targets if sound else {}
 
     def _write_list(self, targets: dict[str, dict[str, Any]]) -> None:
         final = os.path.join(self.path, _LIST)
@@ -156,6 +154,28 @@ class OutputFolder:
             os.replace(final + ".new", final)
         except OSError as exc:
             raise UsageError(f"cannot write in the output folder {display(self.path)}: {exc.strerror}") from exc
+
+
+def _is_sound(entry: dict[str, Any]) -> bool:
+    """Whether every path of a target's entry lies where a run of ours puts things."""
+    names, files = entry["names"], entry["files"]
+    if not isinstance(names, list) or not all(n not in ("", ".", "..") and "/" not in n for n in names):
+        return False
+    if files is None:
+        return True
+    parts = [path.split("/") for path in files]
+    return all(len(p) > 1 and p[0] in ("logs", "files") and {"", ".", ".."}.isdisjoint(p) for p in parts)
+
+
+def _job_of(path: str) -> str:
+    """The job, by its file name, that left `files/NAME/…` or `logs/NAME.<n>.out`."""
+    kind, name = path.split("/")[:2]
+    return name if kind == "files" else _log_stem(name).rpartition(".")[0]
+
+
+def _remove_empty_folders(path: str) -> None:
+    for folder, _, _ in os.walk(path, topdown=False):
+        _rmdir(folder)
 
 
 def check_destination(path: str) -> None:

@@ -9,6 +9,7 @@ Entries are sorted, with one fixed time and fixed permissions. The seal covers w
 do not (headers, the directory, the comment itself), so `verify` finds one flipped byte anywhere.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -35,6 +36,7 @@ _SEAL = b"buildrunner package, sha256 of all before this comment: "
 _SEAL_LENGTH = len(_SEAL) + 64
 _END_RECORD = 22  # bytes of a zip's end record without its comment
 _DOS_EPOCH = 315532800  # 1980-01-01, before which a zip knows no time
+_DOS_END = 4354819198  # 2107-12-31 23:59:58, its last
 _LEVEL = 6
 _CHUNK = 1 << 20
 
@@ -113,10 +115,15 @@ def _entry(name: str, path: str) -> _Entry:
 
 def _open_regular(path: str) -> IO[bytes]:
     """Open a regular file for reading, without following a link or waiting for a pipe that took its place."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise FileNotFoundError(exc.errno, "not a regular file", path) from exc
+        raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise FileNotFoundError(2, "no longer a regular file", path)
+        raise FileNotFoundError(2, "not a regular file", path)
     return open(fd, "rb", buffering=0)
 
 
@@ -212,9 +219,9 @@ def _info(name: str, when: tuple[int, int, int, int, int, int]) -> zipfile.ZipIn
 def _entry_time() -> tuple[int, int, int, int, int, int]:
     """SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/source-date-epoch/), never before 1980."""
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    seconds = max(_DOS_EPOCH, int(text)) if text.isdecimal() else _DOS_EPOCH
-    t = time.gmtime(seconds)
-    return (min(t.tm_year, 2107), t.tm_mon, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec)
+    seconds = int(text[:12]) if text.isdecimal() else 0
+    t = time.gmtime(min(max(seconds, _DOS_EPOCH), _DOS_END))
+    return (t.tm_year, t.tm_mon, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec)
 
 
 def _seal(file: IO[bytes]) -> str:
@@ -251,7 +258,7 @@ def verify(path: str) -> Verification:
     """Check a package whole. Raises NotAPackage when it is none of ours."""
     shown = display(path)
     try:
-        with open(path, "rb") as file:
+        with _open_regular(os.path.realpath(path)) as file:
             problems = [] if _seal_holds(file) else ["the seal over the whole file does not hold"]
             if not _looks_like_ours(file):
                 raise NotAPackage(f"{shown} is not a package made by buildrunner")

@@ -52,11 +52,12 @@ class Plan:
         self._blocked_by: dict[str, set[str]] = {}
         self._followers: dict[str, list[str]] = {}
         for job in self._jobs.values():
-            for before in job.after:
+            for before in set(job.after):
                 if before not in self._jobs:
                     raise UsageError(f"job {job.name!r} comes after {before!r}, which is not in the batch")
                 self._blocked_by.setdefault(job.name, set()).add(before)
                 self._followers.setdefault(before, []).append(job.name)
+        self._sorted = self._topological()
         self._rank = self._ranks(order, random.Random(seed))
         self._ready: list[tuple[int, float, str]] = []
         for name in self._jobs:
@@ -82,7 +83,9 @@ class Plan:
         """Report a job's end. Returns the names that can now never run because of it, if it did not pass."""
         if passed:
             for follower in self._followers.get(name, ()):
-                blockers = self._blocked_by[follower]
+                blockers = self._blocked_by.get(follower)
+                if blockers is None:  # skipped, because something else it waited for did not pass
+                    continue
                 blockers.discard(name)
                 if not blockers:
                     del self._blocked_by[follower]
@@ -107,7 +110,7 @@ class Plan:
         if self._typical is None:
             self._typical = seconds
         else:  # a running estimate of the median costs nothing at 100,000 jobs; exactness buys nothing
-            step = max(self._typical, 1e-6) * 0.1
+            step = self._typical * 0.1 or seconds * 0.1
             self._typical += step if seconds > self._typical else -step
 
     def longest_chain(self, seconds: Mapping[str, float]) -> float:
@@ -125,7 +128,7 @@ class Plan:
 
     def _paths(self, seconds: Mapping[str, float], unknown: float) -> dict[str, float]:
         paths: dict[str, float] = {}
-        for name in self._topological():
+        for name in self._sorted:
             tail = max((paths[f] for f in self._followers.get(name, ())), default=0.0)
             paths[name] = seconds.get(name, unknown) + tail
         return paths

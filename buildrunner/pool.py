@@ -212,7 +212,8 @@ class WorkerPool:
                 time.sleep(0.001)
             self._forget(w)
         self._workers.clear()
-        self._end_orphans()
+        if self._orphans:
+            self._orphans.close()
         self._selector.close()
         self._waker_alone.close()
         self._waker.close()

@@ -24,6 +24,7 @@ def kill_attempts(attempts: Collection[str]) -> int:
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+            _reaped(pid)
         killed |= found  # look again: one of them may just have forked
     return len(killed)
 
@@ -52,10 +53,9 @@ class Orphans:
         """
         self._own_process = own_process
         self._others = set(_children())
-        with suppress(OSError, AttributeError, ImportError):
-            import ctypes
-
-            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # This may itself be an attempt's process, and what it starts by itself carries that attempt's id.
+        self._own = _VARIABLE + os.fsencode(os.environ.get("BUILDRUNNER_ATTEMPT_ID", ""))
+        _become_subreaper(True)
 
     def expect(self, pid: int) -> None:
         """A child that is no orphan: a worker."""
@@ -67,15 +67,26 @@ class Orphans:
 
     def end(self, current: Collection[str]) -> None:
         """Kill the orphans of all attempts but the current ones, and theirs in turn."""
-        spare = {_VARIABLE + os.fsencode(a) for a in current}
+        spare = {_VARIABLE + os.fsencode(a) for a in current} | {self._own}
         while doomed := [pid for pid in self._candidates() if _finished(pid, spare)]:
-            for pid in doomed:
-                # A child that was not reaped keeps its number, so this cannot hit a stranger.
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            for pid in doomed:
-                if not _reaped(pid):
-                    self._others.add(pid)
+            self._kill(doomed)
+
+    def close(self) -> None:
+        """The last worker is gone: end what is left and take no more orphans."""
+        self.end(())
+        if self._own_process:
+            while doomed := self._candidates():  # also what hides its environment
+                self._kill(doomed)
+        _become_subreaper(False)
+
+    def _kill(self, doomed: Collection[int]) -> None:
+        for pid in doomed:
+            # A child that was not reaped keeps its number, so this cannot hit a stranger.
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in doomed:
+            if not _reaped(pid):
+                self._others.add(pid)
 
     def _candidates(self) -> list[int]:
         found = [pid for pid in _children() if pid not in self._others]
@@ -83,6 +94,13 @@ class Orphans:
             return found
         # What ended by itself must not stay a zombie: a long run would use up the process numbers.
         return [pid for pid in found if os.waitpid(pid, os.WNOHANG)[0] == 0]
+
+
+def _become_subreaper(wanted: bool) -> None:
+    with suppress(OSError, AttributeError, ImportError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
 
 def _finished(pid: int, spare: Collection[bytes]) -> bool:

@@ -76,11 +76,18 @@ def _walk(folder: str, prefix: str, recursive: bool) -> list[str]:
                 if entry.is_dir(follow_symlinks=False):
                     if recursive and entry.name != "__pycache__" and not _is_venv(entry.path):
                         names += _walk(entry.path, prefix + entry.name + "/", recursive)
-                elif entry.name not in _NOT_SCRIPTS and entry.is_file() and is_script(entry.path):
+                elif entry.name not in _NOT_SCRIPTS and _is_file(entry) and is_script(entry.path):
                     names.append(prefix + entry.name)
     except OSError as exc:
         raise UsageError(f"cannot read the folder {display(folder)}: {exc.strerror}") from exc
     return names
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself, or to where we may not go
+        return False
 
 
 def _is_venv(folder: str) -> bool:

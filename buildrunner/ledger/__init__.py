@@ -16,7 +16,7 @@ from buildrunner.job import Attempt, Cwd, JobSpec, JobState
 from buildrunner.ledger import store
 from buildrunner.ledger.lock import Lock
 from buildrunner.ledger.reader import Reader, ResultRow, RunRow
-from buildrunner.ledger.store import to_sql
+from buildrunner.ledger.store import to_sql, to_sql_or_none
 from buildrunner.receipt import Receipt
 
 __all__ = ["Ledger", "Reader", "ResultRow", "RunRow"]
@@ -100,7 +100,7 @@ class Ledger(Reader):
 
     def job_ids(self, run: RunRow) -> dict[str, int]:
         """The ledger's number of each job, by name."""
-        return {store.from_sql(n): i for i, n in self.db.execute("SELECT id, name FROM jobs WHERE run = ?", (run.id,))}
+        return {store.from_sql(n): i for i, n in self._rows("SELECT id, name FROM jobs WHERE run = ?", run.id)}
 
     def start(self, job: int, attempt: Attempt, script_sha256: str | None) -> None:
         """Record an attempt and make it its job's current one."""
@@ -142,7 +142,8 @@ class Ledger(Reader):
             "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (receipt.attempt, job, receipt.number, receipt.worker, receipt.mode, receipt.outcome,
              receipt.exit_code, receipt.signal, receipt.started, receipt.seconds, receipt.cpu_seconds,
-             receipt.max_rss_bytes, outputs, skipped, receipt.error, receipt.checksum(), 0 if accepted else 1),
+             receipt.max_rss_bytes, outputs, skipped, to_sql_or_none(receipt.error), receipt.checksum(),
+             0 if accepted else 1),
         )  # fmt: skip
         return accepted == 1
 
@@ -150,7 +151,7 @@ class Ledger(Reader):
         """Move jobs that are not running to another state."""
         self.db.executemany(
             "UPDATE jobs SET state = ?, error = ? WHERE id = ? AND state != 'running'",
-            ((state, error, job) for job in jobs),
+            ((state, to_sql_or_none(error), job) for job in jobs),
         )
 
     def set_run(self, run: RunRow, **columns: object) -> RunRow:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from buildrunner.errors import LedgerBusy, UsageError
+from buildrunner.naming import display
 
 # Whoever asks whether a lock is held takes it himself for a moment; that moment must not refuse a run.
 _TRIES = 5
@@ -30,9 +31,7 @@ class Lock:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
-            raise UsageError(
-                f"cannot write in the {what} {path.parent}: {exc.strerror}; name another one with {option} DIR"
-            ) from exc
+            raise _unusable(path, what, option, exc) from exc
         for _ in range(_TRIES - 1):
             if _lock(self._fd, fcntl.LOCK_EX):
                 break
@@ -40,16 +39,25 @@ class Lock:
         if not _lock(self._fd, fcntl.LOCK_EX):
             os.close(self._fd)
             raise LedgerBusy(
-                f"the {what} {path.parent} is in use by {_holder(path)}; "
+                f"the {what} {display(str(path.parent))} is in use by {_holder(path)}; "
                 f"wait for it to end, or use another one with {option} DIR"
             )
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time()), "does": purpose}
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, json.dumps(note).encode(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, json.dumps(note).encode(), 0)
+        except OSError as exc:
+            os.close(self._fd)
+            raise _unusable(path, what, option, exc) from exc
 
     def release(self) -> None:
         """Let others in."""
         os.close(self._fd)
+
+
+def _unusable(path: Path, what: str, option: str, exc: OSError) -> UsageError:
+    where = display(str(path.parent))
+    return UsageError(f"cannot write in the {what} {where}: {exc.strerror}; name another one with {option} DIR")
 
 
 def held(path: Path) -> bool:

@@ -136,7 +136,7 @@ class Reader:
 
     def results(self, run: RunRow) -> Iterator[ResultRow]:
         """Every job of a run, in the order in which they were added."""
-        for row in self.db.execute(_RESULTS + "ORDER BY j.id", (run.id,)):
+        for row in self._rows(_RESULTS + "ORDER BY j.id", run.id):
             yield _result_row(row)
 
     def result(self, run: RunRow, job: str) -> ResultRow:
@@ -161,12 +161,12 @@ class Reader:
 
     def totals_by_job(self, run: RunRow) -> Iterator[tuple[str, str, float]]:
         """Each job's name, recorded spec and the seconds of all its attempts together."""
-        for name, spec, total in self.db.execute(
+        for name, spec, total in self._rows(
             "SELECT j.name, j.spec, CASE WHEN j.attempts <= 1 "
             "THEN coalesce((SELECT seconds FROM receipts WHERE attempt = j.attempt), 0) "
             "ELSE (SELECT total(seconds) FROM receipts WHERE job = j.id AND NOT superseded) END "
             "FROM jobs j WHERE j.run = ?",
-            (run.id,),
+            run.id,
         ):
             yield from_sql(name), spec, total
 
@@ -207,11 +207,13 @@ class Reader:
     def durations(self, key: str, args: tuple[str, ...]) -> dict[str, float]:
         """Seconds each job of this target took with these arguments: the median of its last few runs."""
         seen: dict[str, list[float]] = {}
-        for name, seconds in self.db.execute(
+        for name, seconds in self._rows(
             "SELECT j.name, r.seconds FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
             "WHERE j.run IN (SELECT id FROM runs WHERE key = ? AND args = ? ORDER BY id DESC LIMIT ?) "
             "AND r.outcome IN ('ok', 'exited')",
-            (to_sql(key), json.dumps(args), _HISTORY_RUNS),
+            to_sql(key),
+            json.dumps(args),
+            _HISTORY_RUNS,
         ):
             seen.setdefault(from_sql(name), []).append(seconds)
         if not seen:
@@ -221,8 +223,12 @@ class Reader:
         return {name: median(times) for name, times in seen.items()}
 
     def _query(self, sql: str, *values: object) -> list[Any]:
+        return list(self._rows(sql, *values))
+
+    def _rows(self, sql: str, *values: object) -> Iterator[Any]:
+        """Rows one by one; what SQLite has to complain of is a LedgerError."""
         try:
-            return self.db.execute(sql, values).fetchall()
+            yield from self.db.execute(sql, values)
         except sqlite3.Error as exc:
             raise LedgerError(f"cannot read the ledger {self.state / store.DATABASE}: {exc}") from exc
 
@@ -250,7 +256,7 @@ def _result_row(row: tuple[Any, ...]) -> ResultRow:
         state=JobState(state),
         attempts=attempts,
         lost=lost,
-        error=error,
+        error=None if error is None else from_sql(error),
         worker=worker,
         script_sha256=sha,
         mode=mode,

@@ -15,6 +15,7 @@ LOCK = "lock"
 def open_writer(state: Path) -> sqlite3.Connection:
     """The one writing connection, with the newest schema. The caller holds the lock."""
     path = state / DATABASE
+    db = None
     try:
         db = sqlite3.connect(path, isolation_level=None, timeout=60.0)
         # WAL with NORMAL survives the death of any process; only a power cut can take the last commits.
@@ -22,7 +23,11 @@ def open_writer(state: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: each checkpoint waits for the disk twice
         _migrate(db, path)
-    except sqlite3.Error as exc:
+    except (sqlite3.Error, LedgerError) as exc:
+        if db is not None:
+            db.close()
+        if isinstance(exc, LedgerError):
+            raise
         raise LedgerError(f"cannot use the ledger {path}: {exc}; name another folder with --state DIR") from exc
     return db
 
@@ -82,6 +87,11 @@ def to_sql(text: str) -> str | bytes:
     except UnicodeEncodeError:
         return os.fsencode(text)
     return text
+
+
+def to_sql_or_none(text: str | None) -> str | bytes | None:
+    """The same where there may be none."""
+    return None if text is None else to_sql(text)
 
 
 def from_sql(value: str | bytes) -> str:

@@ -1,11 +1,11 @@
 """Figures and endings as short words, the same in every report."""
 
+import os
 import shlex
 import signal
 
 from buildrunner.job import JobState, Outcome
 from buildrunner.ledger import ResultRow
-from buildrunner.naming import display
 
 
 def seconds(value: float | None) -> str:
@@ -36,7 +36,7 @@ def size(count: int | None) -> str:
         return ""
     value, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
+        if value < 1023.95:
             break
         value, unit = value / 1024, larger
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
@@ -98,11 +98,12 @@ def shell(words: list[str]) -> str:
 
 
 def _ansi_c(word: str) -> str:
-    return (
-        "$'"
-        + "".join(c if c.isprintable() else display(c) for c in word.replace("\\", "\\\\").replace("'", "\\'"))
-        + "'"
-    )
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + "".join(c if c.isprintable() else _bytes(c) for c in escaped) + "'"
+
+
+def _bytes(char: str) -> str:
+    return "\\n" if char == "\n" else "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
 
 
 def _signal(number: int | None) -> str:

@@ -62,13 +62,16 @@ class Slot:
         outcome, code, signal, error = "spawn_error", None, None, None
         seconds, cpu, rss = 0.0, 0.0, None
         found: outputs.Found = ((), ())
+        placed = False
         try:
-            ignore = self._place_folder(output_dir)
+            self._place_folder(output_dir)
+            placed = True
             begin = time.monotonic()
             self._spawn(argv, cwd, env, stdout, stderr)
         except OSError as exc:
-            error = _why_not_started(exc, argv, cwd, stdout)
-            found = self._take_outputs(output_dir, frozenset())
+            error = _why_not_started(exc, argv, cwd, stdout, None if placed else output_dir)
+            if placed:
+                found = self._take_outputs(output_dir)
         else:
             status, usage = self._watch(None if timeout is None else begin + timeout, grace)
             seconds = time.monotonic() - begin
@@ -82,7 +85,7 @@ class Slot:
                 outcome = "exited" if code else "ok"
             if self.reason:
                 outcome = self.reason
-            found = self._take_outputs(output_dir, ignore)
+            found = self._take_outputs(output_dir)
         receipt = (
             attempt, job, number, self.worker, "cold", outcome, code, signal, started, seconds, cpu, rss,
             *found, error,
@@ -195,21 +198,15 @@ class Slot:
                 self.own_rss = int(status.read().partition(b"VmHWM:")[2].split()[0]) * 1024
         return measured if measured > self.own_rss else None
 
-    def _place_folder(self, output_dir: str) -> frozenset[str]:
-        """Put the ready folder where the script expects it; returns what a stranger had put there before."""
-        for _ in range(2):
-            try:
-                os.rename(self.ready, output_dir)
-                return frozenset()
-            except FileNotFoundError:
-                os.mkdir(self.ready)
-            except OSError:
-                if os.path.islink(output_dir) or not os.path.isdir(output_dir):
-                    raise
-                return outputs.present(output_dir)
-        raise FileNotFoundError(2, "the output folder was removed", os.path.dirname(output_dir))
+    def _place_folder(self, output_dir: str) -> None:
+        """Put the ready folder where the script expects it; the server has seen to it that nothing is there."""
+        try:
+            os.rename(self.ready, output_dir)
+        except FileNotFoundError:
+            os.mkdir(self.ready)
+            os.rename(self.ready, output_dir)
 
-    def _take_outputs(self, output_dir: str, ignore: frozenset[str]) -> outputs.Found:
+    def _take_outputs(self, output_dir: str) -> outputs.Found:
         try:
             if not stat.S_ISDIR(os.lstat(output_dir).st_mode):
                 return (), ("./",)  # the script put a link in its place: what is behind it is not its output
@@ -218,7 +215,7 @@ class Slot:
                 return (), ()
         except OSError:
             return (), ()
-        pid, reader = outputs.start_hashing(output_dir, ignore)
+        pid, reader = outputs.start_hashing(output_dir)
         self.poller.register(reader, POLLIN)
         data = b""
         try:
@@ -247,8 +244,10 @@ def _child_pipe() -> int:
     return reader
 
 
-def _why_not_started(exc: OSError, argv: tuple[str, ...], cwd: str | None, stdout: str) -> str:
+def _why_not_started(exc: OSError, argv: tuple[str, ...], cwd: str | None, stdout: str, unplaced: str | None) -> str:
     reason = exc.strerror or str(exc)
+    if unplaced is not None:
+        return f"cannot start: its output folder {unplaced} cannot be made: {reason}"
     if cwd is not None and not os.path.isdir(cwd):
         return f"cannot start: its working directory {cwd} is missing"
     if not os.path.isdir(os.path.dirname(stdout)):

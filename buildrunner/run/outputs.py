@@ -7,12 +7,7 @@ import stat
 Found = tuple[tuple[tuple[str, int, str], ...], tuple[str, ...]]
 
 
-def present(folder: str) -> frozenset[str]:
-    """Relative paths of everything that is no directory below the folder; empty when there is no folder."""
-    return frozenset(path for path, _ in _walk(folder, ""))
-
-
-def start_hashing(folder: str, ignore: frozenset[str]) -> tuple[int, int]:
+def start_hashing(folder: str) -> tuple[int, int]:
     """Fork a child that hashes what is in the folder; returns its pid and the descriptor to read it from."""
     reader, writer = os.pipe()
     parent = os.getpid()
@@ -22,7 +17,7 @@ def start_hashing(folder: str, ignore: frozenset[str]) -> tuple[int, int]:
         return pid, reader
     status = 1
     try:
-        view = memoryview(marshal.dumps(_hash_all(folder, ignore, parent)))
+        view = memoryview(marshal.dumps(_hash_all(folder, parent)))
         while view:
             view = view[os.write(writer, view) :]
         status = 0
@@ -32,21 +27,20 @@ def start_hashing(folder: str, ignore: frozenset[str]) -> tuple[int, int]:
 
 def finish_hashing(data: bytes) -> Found:
     """What the child found, from everything it wrote; a child that failed vouches for nothing in the folder."""
-    if not data:
+    try:
+        found: Found = marshal.loads(data)
+    except (EOFError, ValueError, TypeError):
         return (), ("./",)
-    found: Found = marshal.loads(data)
     return found
 
 
-def _hash_all(folder: str, ignore: frozenset[str], parent: int) -> Found:
+def _hash_all(folder: str, parent: int) -> Found:
     from hashlib import sha256
 
     files, skipped = [], []
     buffer = bytearray(1 << 18)
     view = memoryview(buffer)
     for path, info in sorted(_walk(folder, "")):
-        if path in ignore:
-            continue
         if not stat.S_ISREG(info.st_mode):
             skipped.append(path)
             continue

@@ -72,5 +72,8 @@ def parse_journal_line(line: bytes) -> tuple[object, ...] | None:
         return None
     from ast import literal_eval  # only who adopts a journal pays for it
 
-    values = literal_eval(payload.decode("ascii"))
+    try:
+        values = literal_eval(payload.decode("ascii"))
+    except (ValueError, SyntaxError):
+        return None
     return values if isinstance(values, tuple) else None

@@ -572,7 +572,7 @@ def test_what_is_no_package_of_ours(check: Callable[[bytes], tuple[str, ...]], w
 def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(NotAPackage, match=r"nowhere\.zip: No such file"):
         verify(str(tmp_path / "nowhere.zip"))
-    with pytest.raises(NotAPackage, match="Is a directory"):
+    with pytest.raises(NotAPackage, match="not a regular file"):
         verify(str(tmp_path))
 
 

@@ -292,20 +292,36 @@ def test_an_ignored_hangup_stays_ignored(workspace: Any, wait_until: Any) -> Non
     workspace.finish(run, code=0)
 
 
-def test_killed_while_packaging_leaves_the_old_zip(workspace: Any, wait_until: Any) -> None:
+@pytest.fixture
+def packaging(workspace: Any, wait_until: Any) -> Any:
+    """A run that has begun to pack something big, beside the zip of an earlier one."""
     workspace.scripts(a="import os; open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/x', 'wb').write(b'small')")
     workspace.run("run", "src")
-    old = (workspace.path / "result.zip").read_bytes()
     workspace.scripts(
         a="import os; f = open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/x', 'wb')\n"
         "for _ in range(30): f.write(os.urandom(1 << 20))"
     )
     run = workspace.start("run", "src", "-v")
     wait_until(lambda: b"packaging" in run.stderr.readline())
-    run.kill()
-    run.wait()
+    return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_ended_while_packaging(workspace: Any, packaging: Any, number: signal.Signals) -> None:
+    """The old zip is whole, nothing half-written lies about, and `package` makes the new one."""
+    old = (workspace.path / "result.zip").read_bytes()
+    packaging.send_signal(number)
+    done = workspace.finish(packaging, code=-number if number == signal.SIGKILL else 128 + number)
     assert (workspace.path / "result.zip").read_bytes() == old
-    assert workspace.run("status", "--json").document["state"] in ("finished", "interrupted")
+    if number != signal.SIGKILL:
+        assert "buildrunner package" in done.err
+        assert {path.name for path in workspace.path.iterdir()} == {
+            "src",
+            "python_output",
+            "result.zip",
+            ".buildrunner",
+        }
+    assert workspace.run("status", "--json").document["totals"]["passed"] == 1
     workspace.run("package")
     assert (workspace.path / "result.zip").read_bytes() != old
     workspace.run("verify", "result.zip")

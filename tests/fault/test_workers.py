@@ -364,16 +364,48 @@ def test_many_short_scripts_with_workers_dying_among_them(workspace: Any, wait_u
         assert result["attempts"] == 1 + result["lost"]
 
 
+OWN_CHILDREN = """
+import subprocess, sys
+from buildrunner import BuildServer
+
+class Starter:
+    child = None
+    def on_event(self, event):
+        if type(event).__name__ == "JobEnded" and self.child is None:
+            self.child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+starter = Starter()
+assert BuildServer("src", workers=1, listeners=[starter]).run().passed
+assert starter.child.poll() is None, starter.child.poll()
+starter.child.kill()
+starter.child.communicate()
+"""
+
+
+@pytest.mark.parametrize("variables", [{}, {"BUILDRUNNER_ATTEMPT_ID": "of-a-run-around-this-one"}])
+def test_a_programs_own_children_are_none_of_ours(workspace: Any, variables: dict[str, str]) -> None:
+    """Also when that program is itself a script of another run."""
+    workspace.scripts(a="pass", b=DAEMON, c="pass")
+    workspace.finish(workspace.start_python("-c", OWN_CHILDREN, env=variables), code=0)
+
+
+BROKEN_WORKERS = """
+from buildrunner import BuildServer, BuildrunnerError
+from buildrunner.pool import WorkerPool
+
+open("broken.py", "w").write("raise SystemExit('worn out')")
+init = WorkerPool.__init__
+WorkerPool.__init__ = lambda self, *a, **k: init(self, *a, **{**k, "program": "broken.py"})
+try:
+    BuildServer("src", workers=2).run()
+except BuildrunnerError as exc:
+    print(type(exc).__name__, exc)
+"""
+
+
 def test_a_worker_program_that_cannot_start_ends_the_run_with_its_words(workspace: Any) -> None:
     workspace.scripts(a="pass")
-    program = (
-        "import sys\nfrom buildrunner import BuildServer, BuildrunnerError\nimport buildrunner.server as server\n"
-        "open('broken.py', 'w').write('raise SystemExit(\"worn out\")')\n"
-        "server.WORKER_PROGRAM = 'broken.py'\n"
-        "try:\n    BuildServer('src', workers=2).run()\n"
-        "except BuildrunnerError as exc:\n    print(type(exc).__name__, exc)\n"
-    )
-    done = workspace.finish(workspace.start_python("-c", program), code=0)
+    done = workspace.finish(workspace.start_python("-c", BROKEN_WORKERS), code=0)
     assert done.out.startswith("PoolError")
     words = Path(done.out.split()[-1])
     assert "worn out" in words.read_text()

@@ -64,7 +64,7 @@ def test_it_is_made_where_it_is_missing(tmp_path: Path) -> None:
     assert (tmp_path / "a/b/logs").is_dir()
     assert (tmp_path / "a/b/files").is_dir()
     folder.close()
-    assert sorted(p.name for p in (tmp_path / "a/b").iterdir()) == ["files", "logs"]
+    assert sorted(p.name for p in (tmp_path / "a/b").iterdir()) == [".buildrunner-lock", "files", "logs"]
 
 
 def test_paths(folder: OutputFolder) -> None:
@@ -298,6 +298,7 @@ DAMAGED = [
 ]
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_list_removes_nothing(folder: OutputFolder, text: str) -> None:
     run(folder, "k", ["a.py"], {"a.py": ["data"]})

@@ -220,11 +220,14 @@ def test_what_a_script_leaves_is_hashed(run: Callable[..., Receipt]) -> None:
     assert r.skipped_outputs == ("link", "pipe")
 
 
-def test_what_lay_there_before_is_not_the_scripts(run: Callable[..., Receipt], tmp_path: Path) -> None:
+def test_a_folder_somebody_filled_is_not_given_to_a_script(run: Callable[..., Receipt], tmp_path: Path) -> None:
     (tmp_path / "files/a.py").mkdir()
     (tmp_path / "files/a.py/old").write_text("old")
-    r = run("import os; open(os.environ['OUT'] + '/new', 'w').close()")
-    assert [o.path for o in r.outputs] == ["new"]
+    r = run("pass")
+    assert r.outcome is Outcome.SPAWN_ERROR
+    assert r.error is not None
+    assert "files/a.py cannot be made" in r.error
+    assert (tmp_path / "files/a.py/old").read_text() == "old"
 
 
 def test_one_slot_runs_one_attempt_after_another(run: Callable[..., Receipt], tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_writing_to_nobody_means_that_the_other_end_is_gone(ends: tuple[Connecti
 
 
 def hashed(folder: str) -> bytes:
-    pid, reader = outputs.start_hashing(folder, frozenset())
+    pid, reader = outputs.start_hashing(folder)
     with open(reader, "rb") as file:
         data = file.read()
     os.waitpid(pid, 0)
@@ -168,4 +168,3 @@ def test_a_hashing_child_that_died_while_it_spoke_vouches_for_nothing(data: st.D
 
 def test_a_missing_folder_holds_nothing(tmp_path: pytest.TempPathFactory) -> None:
     assert outputs.finish_hashing(hashed(f"{tmp_path}/nowhere")) == ((), ())
-    assert outputs.present(f"{tmp_path}/nowhere") == frozenset()
