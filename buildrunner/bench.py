@@ -27,6 +27,7 @@ from statistics import median
 from typing import Any
 
 from buildrunner import timed
+from buildrunner.comparison import Difference, Ending, Failure, Manner, Measurement, ScriptTimes, compare
 from buildrunner.config import Options
 from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.interpreters import call, choose_python
@@ -35,13 +36,12 @@ from buildrunner.machine import cpus, thread_variables
 from buildrunner.naming import display, file_names
 from buildrunner.reports.words import ending
 from buildrunner.scan import make_batch
-from buildrunner.speedup import Difference, Ending, Failure, Manner, Measurement, ScriptTimes, compare
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 # What the `buildrunner` command does, with this very package and with nothing of the working directory on the path.
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); import buildrunner; del sys.path[0]; "
-    "from buildrunner.cli import main; main()"
+    "from buildrunner.__main__ import main; main()"
 )
 _RUN_WAY = timed.Way(steps=((signal.SIGTERM, 8.0), (signal.SIGTERM, 5.0)), group=False)  # asked twice it hurries
 _CHUNK = 1 << 20

@@ -31,6 +31,7 @@ LOST_ALLOWED = 3
 
 _SHORT = 0.05  # seconds; only behind an attempt expected to be this short may another lie waiting
 _STALLED = 0.1  # seconds; after this what lies behind an attempt is fetched back
+_SCRIPT_CHUNK = 1 << 15
 _MOST_AHEAD = 8
 _AHEAD_SECONDS = 0.04  # work that should lie with a worker, so that it need not wait for the server
 _MOST_ASSIGNMENT_BYTES = 8192  # longer ones never lie ahead: a socket's buffer must hold all of them
@@ -311,10 +312,18 @@ def _sha256(directory: str, script: str | None) -> str | None:
     if script is None:
         return None
     try:
-        with open(os.path.join(directory, script), "rb", buffering=0) as file:
-            return hashlib.sha256(file.read()).hexdigest()
+        fd = os.open(os.path.join(directory, script), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
+    try:
+        digest = hashlib.sha256()
+        while part := os.read(fd, _SCRIPT_CHUNK):
+            digest.update(part)
+        return digest.hexdigest()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _wire_size(spec: JobSpec) -> int:

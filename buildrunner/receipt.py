@@ -8,8 +8,7 @@ ours; `Receipt.from_wire` is the other end of that.
 """
 
 import hashlib
-import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from buildrunner.errors import ReceiptError
@@ -61,26 +60,42 @@ class Receipt:
     def from_wire(cls, values: tuple[Any, ...]) -> "Receipt":
         """Build a receipt from a worker's tuple; ReceiptError when it has another shape."""
         try:
-            data = dict(zip(_FIELDS, values, strict=True))
-            data["outcome"] = Outcome(data["outcome"])
-            if data["outputs"]:
-                data["outputs"] = tuple(OutputFile(path=p, size=n, sha256=h) for p, n, h in data["outputs"])
-            return cls(**data)
+            (attempt, job, number, worker, mode, outcome, exit_code, signal, started, seconds, cpu_seconds,
+             max_rss_bytes, outputs, skipped_outputs, error) = values  # fmt: skip
+            return cls(
+                attempt=attempt,
+                job=job,
+                number=number,
+                worker=worker,
+                mode=mode,
+                outcome=Outcome(outcome),
+                exit_code=exit_code,
+                signal=signal,
+                started=started,
+                seconds=seconds,
+                cpu_seconds=cpu_seconds,
+                max_rss_bytes=max_rss_bytes,
+                outputs=tuple(OutputFile(path=p, size=n, sha256=h) for p, n, h in outputs) if outputs else (),
+                skipped_outputs=skipped_outputs or (),
+                error=error,
+            )
         except (TypeError, ValueError) as exc:
             raise ReceiptError(f"a worker sent something that is no receipt: {exc}") from exc
 
+    def to_wire(self) -> tuple[Any, ...]:
+        """The plain values a worker would have sent."""
+        return (
+            self.attempt, self.job, self.number, self.worker, self.mode, self.outcome.value, self.exit_code,
+            self.signal, self.started, self.seconds, self.cpu_seconds, self.max_rss_bytes,
+            tuple((o.path, o.size, o.sha256) for o in self.outputs) if self.outputs else (),
+            self.skipped_outputs, self.error,
+        )  # fmt: skip
+
     def checksum(self) -> str:
-        """SHA-256 of the receipt's values as one JSON list, in hex: equal if and only if the receipts are.
+        """SHA-256, in hex, of the text a journal keeps it as: equal if and only if the receipts are.
 
         >>> r = Receipt(attempt="a", job="x.py", number=1, worker=0, mode="cold", outcome=Outcome.OK)
         >>> len(r.checksum())
         64
         """
-        values = [getattr(self, name) for name in _PLAIN]
-        values.append([(o.path, o.size, o.sha256) for o in self.outputs])
-        return hashlib.sha256(_encode(values).encode("ascii")).hexdigest()
-
-
-_FIELDS = tuple(f.name for f in fields(Receipt))
-_PLAIN = tuple(name for name in _FIELDS if name != "outputs")
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+        return hashlib.sha256(ascii(self.to_wire()).encode("ascii")).hexdigest()

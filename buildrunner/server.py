@@ -37,14 +37,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class BuildServer:
     """Runs every script of a folder, in parallel, each in its own process.
 
-    >>> import os, tempfile
+    >>> import os, pathlib, tempfile
     >>> home = os.getcwd(); os.chdir(tempfile.mkdtemp()); os.mkdir("scripts")
-    >>> with open("scripts/hello.py", "w") as f:
-    ...     _ = f.write("print('hello')")
+    >>> _ = pathlib.Path("scripts/hello.py").write_text("print('hello')")
     >>> summary = BuildServer("scripts", output_dir="out", workers=2).run()
     >>> summary.passed, summary.to_json()["results"][0]["exit_code"]
     (True, 0)
-    >>> open("out/logs/hello.py.out").read()
+    >>> pathlib.Path("out/logs/hello.py.out").read_text()
     'hello\\n'
     >>> os.chdir(home)
     """

@@ -10,11 +10,11 @@ from contextlib import suppress
 from html import escape
 from unicodedata import combining, east_asian_width
 
+from buildrunner.comparison import Arm, Manner, Measurement, Verdict, verdict
 from buildrunner.errors import UsageError
 from buildrunner.naming import display
 from buildrunner.reports.bench import MANNERS, arms, conclusion, slowest, subject
 from buildrunner.reports.words import count, seconds
-from buildrunner.speedup import Arm, Manner, Measurement, Verdict, verdict
 
 _WIDTH = 800
 _LABELS = 196  # where bars begin

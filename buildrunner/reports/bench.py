@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from buildrunner.comparison import Arm, Cause, Loss, Manner, Measurement, ScriptTimes, Verdict, verdict
 from buildrunner.naming import display
 from buildrunner.reports.words import count, ending, seconds
-from buildrunner.speedup import Arm, Cause, Loss, Manner, Measurement, ScriptTimes, Verdict, verdict
 
 _ROWS = 40
 _NAMED = 20  # failures and differences

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from buildrunner.bench import Lap, measure, options
-from buildrunner.speedup import Manner
+from buildrunner.comparison import Manner
 
 pytestmark = pytest.mark.acceptance
 
@@ -195,7 +195,7 @@ def test_rounds_to_warm_up_do_not_count(workspace: Any, temporary: Path) -> None
 
 def test_a_module_of_the_users_in_the_working_directory_does_no_harm(workspace: Any, temporary: Path) -> None:
     workspace.scripts(a="print(1)")
-    program = "import sys; sys.path.remove(''); from buildrunner.cli import main; main()"
+    program = "import sys; sys.path.remove(''); from buildrunner.__main__ import main; main()"
     for name in ("click", "json", "sqlite3", "buildrunner"):
         (workspace.path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
     process = workspace.start_python("-c", program, "bench", "src", "--rounds", "1", "-q", "--json")

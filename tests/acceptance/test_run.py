@@ -530,7 +530,10 @@ def test_a_second_run_replaces_what_the_first_left_and_nothing_else(workspace: A
     (workspace.source / "gone.py").unlink()
     workspace.scripts(a=leaves.format("new"))
     workspace.run("run", "src")
-    found = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()} - {".buildrunner-files"}
+    found = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()} - {
+        ".buildrunner-files",
+        ".buildrunner-lock",
+    }
     assert found == {"mine.txt", "logs/mine.out", "logs/a.py.out", "logs/a.py.err", "files/a.py/new"}
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from buildrunner.bench import call, first_difference, run_arguments
+from buildrunner.comparison import Difference, Ending, Failure, Manner, Measurement, ScriptTimes, compare
 from buildrunner.config import Options
 from buildrunner.job import Cwd, JobSpec, Outcome
 from buildrunner.reports.barchart import svg
 from buildrunner.reports.bench import conclusion, markdown, warnings
-from buildrunner.speedup import Difference, Ending, Failure, Manner, Measurement, ScriptTimes, compare
 
 
 def bench(

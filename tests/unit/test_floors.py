@@ -12,7 +12,7 @@ import buildrunner
 PACKAGE = Path(buildrunner.__file__).parent
 
 FLOORS = (
-    ("errors", "job", "receipt", "plan", "speedup", "naming", "events"),
+    ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events"),
     (
         "config", "machine", "interpreters", "scan", "ledger", "ledger.*", "outputfolder", "processes", "strays",
         "summary", "timed", "package", "reports", "reports.*", "run", "run.*",

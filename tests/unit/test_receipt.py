@@ -87,7 +87,7 @@ def test_the_checksum_depends_on_the_values_alone() -> None:
     assert FULL.checksum() == Receipt.from_wire(to_wire(FULL)).checksum()
     # Written out, so that a change of the canonical form is noticed: recorded checksums would no longer hold.
     r = Receipt(attempt="a", job="x.py", number=1, worker=0, mode="cold", outcome=Outcome.OK)
-    canonical = b'["a","x.py",1,0,"cold","ok",null,null,null,0.0,0.0,null,[],null,[]]'
+    canonical = b"('a', 'x.py', 1, 0, 'cold', 'ok', None, None, None, 0.0, 0.0, None, (), (), None)"
     assert r.checksum() == hashlib.sha256(canonical).hexdigest()
 
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from buildrunner.job import Outcome
-from buildrunner.speedup import (
+from buildrunner.comparison import (
     Cause,
     Difference,
     Ending,
@@ -16,9 +15,10 @@ from buildrunner.speedup import (
     Verdict,
     compare,
     losses,
-    parallelism,
     verdict,
 )
+from buildrunner.job import Outcome
+from buildrunner.speedup import parallelism
 
 
 def test_no_schedule_ends_before_the_longest_chain_or_the_fair_share() -> None:
