@@ -29,9 +29,7 @@ def adopt(loop: Loop, journals: Path, running: dict[str, str]) -> None:
     for path in paths:
         _await_owner(path)
     read = [read_journal(str(path)) for path in paths]
-    with_receipt = {receipt.attempt for journal in read for receipt in journal.receipts}
-    if lost := [attempt for attempt in running if attempt not in with_receipt]:
-        kill_attempts(lost)
+    kill_attempts(running)
     loop.adopt(running, read)
     for path in paths:
         path.unlink()

@@ -233,9 +233,8 @@ class _Bench:
         scripts = {row["name"]: _script(row) for row in document["results"]}
         if set(scripts) != {spec.name for spec in self._specs}:
             raise ParallelRunFailed("scripts came or went while they were measured; let the folder be and try again")
-        starts = [(datetime.fromisoformat(row["started"]).timestamp(), row["seconds"]) for row in document["results"]]
-        span = max(begin + seconds for begin, seconds in starts) - min(begin for begin, _ in starts)
-        return _Arm(seconds=round(ended.seconds, 6), span=round(min(max(span, 0.0), ended.seconds), 6), scripts=scripts)
+        span = min(_span(document["results"]), ended.seconds)
+        return _Arm(seconds=round(ended.seconds, 6), span=round(span, 6), scripts=scripts)
 
     # the results
 

@@ -74,7 +74,7 @@ class Loop:
         self._max_fail = max_fail
         self._grace = grace
         self._done = sum(job.state in FINAL_STATES for job in self._jobs.values())
-        self._failed = 0
+        self._failed = sum(job.state is JobState.FAILED for job in self._jobs.values())
         self._current: dict[str, str] = {}  # attempt → job, for all that lie with workers
         self._pace: float | None = None  # recent seconds an attempt
         self._news: list[Event] = []
@@ -86,6 +86,7 @@ class Loop:
     def ask_stop(self) -> None:
         """Stop: the first time with TERM and grace, from the second on with KILL. Callable from a signal handler."""
         self._stop_asked += 1
+        self._pool.wake()
 
     @property
     def stopped(self) -> bool:
@@ -160,6 +161,8 @@ class Loop:
         if depth < 2:
             return
         for worker in range(self._pool.size):
+            if self._pool.stalled(worker):
+                continue
             room = depth - self._pool.outstanding(worker) - len(batches.get(worker, ()))
             while room > 0 and self._plan.ready > self._pool.size:
                 spec = self._plan.take()
@@ -216,8 +219,10 @@ class Loop:
         match receipt.outcome:
             case Outcome.OK:
                 return JobEvent.PASS
-            case Outcome.CANCELLED:
+            case Outcome.CANCELLED if self.stopped:
                 return JobEvent.CANCEL
+            case Outcome.CANCELLED:
+                return JobEvent.RETRY  # adopted: the server that ended it was itself cut off
             case Outcome.LOST:
                 again = job.lost < LOST_ALLOWED
             case Outcome.SPAWN_ERROR:

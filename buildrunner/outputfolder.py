@@ -75,6 +75,10 @@ class OutputFolder:
         self._write_list(owners)
         return result
 
+    def holds(self, key: str, files: Iterable[str]) -> bool:
+        """Whether these file names still belong to the target, and no other has taken one since."""
+        return set(files) <= set(self._read_list().get(key, {"names": ()})["names"])
+
     def finish(self, key: str, files: Iterable[str]) -> None:
         """Say exactly which files the run left (relative to the folder), beside its jobs' logs."""
         owners = self._read_list()

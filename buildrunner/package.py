@@ -21,7 +21,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from buildrunner.errors import NotAPackage, PackageError
@@ -337,8 +336,3 @@ def _check_entries(archive: zipfile.ZipFile) -> Iterator[str]:
             continue
         if digest.hexdigest() != expected[info.filename]["sha256"]:
             yield f"{display(info.filename)} differs from the manifest"
-
-
-def default_destination(run: RunRow) -> Path:
-    """Where `package` writes a run's zip when nothing else is said."""
-    return Path(run.options["zip"] or "result.zip")

@@ -8,10 +8,12 @@ a new one in its place.
 import marshal
 import os
 import selectors
+import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -125,16 +127,21 @@ class WorkerPool:
         """How many assignments lie with a worker, the running one included."""
         return len(self._workers[worker].outstanding)
 
-    @property
-    def busy(self) -> int:
-        """How many assignments lie with all workers."""
-        return sum(len(w.outstanding) for w in self._workers.values())
+    def wake(self) -> None:
+        """End a `wait` early; callable from a signal handler or another thread."""
+        with suppress(OSError):  # full: then it is awake already; closed: then nobody waits
+            self._waker.send(b"!")
+
+    def stalled(self, worker: int) -> bool:
+        """Whether what lay ahead of this worker was fetched back, and it is still at the same attempt."""
+        return self._workers[worker].recalled
 
     def send(self, worker: int, assignments: Sequence[Assignment]) -> None:
         """Put assignments on a worker's queue."""
         w = self._workers[worker]
         if not w.outstanding:
             w.since = time.monotonic()
+            w.recalled = False
         w.outstanding += [a.attempt for a in assignments]
         self._tell(w, ("run", [a.to_wire() for a in assignments]))
 
@@ -235,6 +242,7 @@ class WorkerPool:
                     log,
                 ],
                 setsid=True,  # the terminal's Ctrl-C is for the server to act on
+                setsigdef=[signal.SIGCHLD],  # ignored, it would take the scripts' endings away
             )
         except OSError as exc:
             raise PoolError(f"cannot start a worker ({self._argv[0]}): {exc.strerror}") from exc
@@ -270,11 +278,11 @@ class WorkerPool:
             if receipt.attempt in w.outstanding:
                 w.outstanding.remove(receipt.attempt)
             w.since = time.monotonic()
+            w.recalled = False
             self._quick_deaths = 0
             events.append(Received(worker=w.number, receipt=receipt))
         elif verb == "returned":
             w.outstanding = [a for a in w.outstanding if a not in content]
-            w.recalled = False
             events.append(Returned(worker=w.number, attempts=tuple(content)))
         elif verb == "broken":
             raise LedgerError(f"{content}; make room, then `buildrunner resume`")

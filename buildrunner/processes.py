@@ -18,6 +18,8 @@ _VARIABLE = b"BUILDRUNNER_ATTEMPT_ID="
 
 def kill_attempts(attempts: Collection[str]) -> int:
     """KILL every process that carries one of these attempt ids; returns how many there were."""
+    if not attempts:
+        return 0
     marks = {_VARIABLE + os.fsencode(a) for a in attempts}
     killed: set[int] = set()
     while found := {pid for pid in _carriers(marks) if pid not in killed}:

@@ -16,7 +16,7 @@ from typing import Any
 
 from buildrunner import adoption
 from buildrunner.config import Options
-from buildrunner.errors import BuildrunnerError, UsageError
+from buildrunner.errors import BuildrunnerError, PackageError, UsageError
 from buildrunner.events import Listener, Packaging, RunStarted
 from buildrunner.interpreters import call, choose_python
 from buildrunner.job import FINAL_STATES, Assignment, Attempt, Job, JobEvent, JobSpec, JobState, advance
@@ -138,6 +138,7 @@ class BuildServer:
         *,
         listeners: Iterable[Listener] = (),
         handle_signals: bool = False,
+        age: float = 0.0,
     ) -> Summary:
         """Carry an interrupted run on (the newest when none is named); one that is complete is summed up again."""
         state = Path(state_dir)
@@ -148,7 +149,7 @@ class BuildServer:
             if row.state in ("finished", "cancelled"):
                 return summarise(ledger, row, notices=(f"run {row.name} is complete; nothing was run",))
             options = {f: row.options[f] for f in Options.__dataclass_fields__}
-            server = cls.from_options(Options.from_json(options), listeners=listeners)
+            server = cls.from_options(Options.from_json(options), listeners=listeners, age=age)
             with server._signals(handle_signals):
                 return server._resume(ledger, row)
 
@@ -172,10 +173,9 @@ class BuildServer:
     def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
         if os.getcwd() != run.options["directory"]:
             raise UsageError(f"run {run.name} was started in {display(run.options['directory'])}: resume it from there")
-        newest = ledger.newest(run.key)
-        if newest and newest.name != run.name:
+        if later := ledger.replaced_by(run):
             raise UsageError(
-                f"run {run.name} cannot be carried on: {newest.name} ran the same target later, and the output folder "
+                f"run {run.name} cannot be carried on: {later} ran the same target later, and the output folder "
                 f"holds its files now; start a new run"
             )
         with ExitStack() as stack:
@@ -189,9 +189,14 @@ class BuildServer:
                     revived.append(row.id)
                 spec = spec_from_json(row.name, row.spec)
                 jobs.append((row.id, row.file, Job(spec=spec, state=state, attempts=row.attempts, lost=row.lost)))
+            running = ledger.running(run)
+            if not folder.holds(run.key, [file for _, file, _ in jobs]):
+                raise UsageError(
+                    f"run {run.name} cannot be carried on: another target has used the output folder "
+                    f"{display(self._options.output)} since; start a new run"
+                )
             with ledger.transaction():
                 ledger.set_states(revived, JobState.WAITING)
-            running = ledger.running(run)
             left = {job.spec.name for _, _, job in jobs if job.state not in FINAL_STATES}
             plan = Plan(
                 adoption.without_finished((job.spec for _, _, job in jobs if job.spec.name in left), left),
@@ -249,7 +254,7 @@ class BuildServer:
         wall = max(0.0, end - self._began) + before
         folder.finish(run.key, _left_files(ledger, run))
         shutil.rmtree(journals, ignore_errors=True)
-        return self._conclude(ledger, run, wall, stopped=loop.stopped, notices=strays.notices())
+        return self._conclude(ledger, run, wall, stopped=loop.stopped, notices=strays.notices() + _skipped(ledger, run))
 
     def _conclude(
         self, ledger: Ledger, run: RunRow, wall: float, *, stopped: bool, notices: tuple[str, ...]
@@ -262,12 +267,18 @@ class BuildServer:
         counts = ledger.counts(run)
         code = 0 if set(counts) <= {"passed"} else 1
         run = ledger.set_run(run, state="finished", finished=finished, wall=wall, exit_code=code)
+        if self._signal is not None:
+            raise Interrupted(self._signal)
         if self._options.zip:
             from buildrunner.package import package
 
             self._packaging = True
             self._emit(Packaging(path=self._options.zip))
-            archive, changed = package(ledger, run, self._options.zip, with_report=self._options.with_report)
+            try:
+                archive, changed = package(ledger, run, self._options.zip, with_report=self._options.with_report)
+            except PackageError as exc:
+                run = ledger.set_run(run, exit_code=exc.exit_code)
+                return summarise(ledger, run, notices=(*notices, str(exc)))
             run = ledger.set_run(run, archive=archive)
             notices += tuple(f"changed after its script ended, packaged as it is now: {path}" for path in changed)
         return summarise(ledger, run, notices=notices)
@@ -392,6 +403,16 @@ def _left_files(ledger: Ledger, run: RunRow) -> Iterator[str]:
             yield f"files/{row.file}/{output.path}"
         for path in row.skipped_outputs:
             yield f"files/{row.file}/{path}"
+
+
+def _skipped(ledger: Ledger, run: RunRow) -> tuple[str, ...]:
+    """One sentence on outputs that are no regular files, or could not be read; none when there are none."""
+    found = ledger.skipped_outputs(run)
+    if not found:
+        return ()
+    shown = ", ".join(display(f"{name}: {path}") for name, path in found[:10])
+    more = f" and {len(found) - 10:,} more" if len(found) > 10 else ""
+    return (f"not packaged, because no regular files or not readable: {shown}{more}",)
 
 
 def _shown(value: object) -> str:

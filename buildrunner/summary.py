@@ -83,7 +83,7 @@ def speed(reader: Reader, run: RunRow) -> Parallelism:
         longest = Plan([names.get(n) or spec_from_json(n, "{}") for n in seconds]).longest_chain(seconds)
     wall = run.wall
     if wall is None:
-        end = time.time() if reader.alive() else reader.last_end(run) or run.started
+        end = time.time() if real_state(reader, run) == "running" else reader.last_end(run) or run.started
         wall = max(0.0, end - run.started)
     return parallelism(wall=wall, total=sum(seconds.values()), longest_chain=longest, jobs=run.jobs)
 
@@ -140,7 +140,7 @@ def _totals(reader: Reader, run: RunRow) -> dict[str, int]:
     counts = reader.counts(run)
     running = counts.get(JobState.RUNNING, 0)
     waiting = counts.get(JobState.WAITING, 0) + counts.get(JobState.READY, 0)
-    if running and not reader.alive():
+    if running and real_state(reader, run) != "running":
         running, waiting = 0, waiting + running
     return {
         "jobs": sum(counts.values()),

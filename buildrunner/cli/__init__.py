@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import signal
 import sys
 from typing import TextIO
 
@@ -45,6 +46,7 @@ def cli() -> None:
 def main() -> None:
     """Entry point: runs a command and turns what went wrong into a sentence and an exit code."""
     _mend_streams()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who starts us may ignore it, and children's endings with it
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as exc:

@@ -43,6 +43,10 @@ def command(
     try:
         row = reader.run(run)
         result = reader.result(row, job)
+        if later := reader.replaced_by(row):
+            raise UsageError(
+                f"the logs of run {row.name} are gone: {later} ran the same target later and put its own there"
+            )
         if attempt is not None and attempt > result.attempts:
             raise UsageError(f"{display(result.name)} has {result.attempts} attempts in run {row.name}")
         number = attempt if attempt is not None and attempt < result.attempts else None

@@ -14,8 +14,15 @@ from buildrunner.cli.options import json_option, option, state_option
 def command(run: str | None, state: str, as_json: bool, quiet: bool, verbose: bool) -> int:
     """Carry on an interrupted RUN (the newest when none is named): runs what has no receipt."""
     from buildrunner.cli.run import listeners, show
+    from buildrunner.machine import seconds_since_process_start
     from buildrunner.server import BuildServer
 
-    summary = BuildServer.resume(state, run, listeners=listeners(quiet=quiet, verbose=verbose), handle_signals=True)
+    summary = BuildServer.resume(
+        state,
+        run,
+        listeners=listeners(quiet=quiet, verbose=verbose),
+        handle_signals=True,
+        age=seconds_since_process_start(),
+    )
     show(summary, as_json=as_json, quiet=quiet, verbose=verbose)
     return summary.exit_code

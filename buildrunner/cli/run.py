@@ -147,6 +147,10 @@ def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
             from buildrunner.summary import run_document
 
             print_document(run_document(reader, summary.run))
+            from buildrunner.naming import display
+
+            for notice in summary.notices:
+                click.echo(f"note: {display(notice)}", err=True)
         elif not quiet or summary.notices or summary.exit_code:
             from buildrunner.reports.text import console, print_report
 

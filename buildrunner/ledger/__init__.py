@@ -43,6 +43,9 @@ class Ledger(Reader):
             # One cursor for the statements of every attempt, and plain strings for enums: SQLite's adapter looks
             # for a converter for anything else, each time. Both together are a tenth of what an attempt costs here.
             self._cursor = self.db.cursor()
+            # Whoever holds the lock knows that no other server lives.
+            with self.transaction():
+                self.db.execute("UPDATE runs SET state = 'interrupted' WHERE state = 'running'")
         except BaseException:
             self._lock.release()
             raise

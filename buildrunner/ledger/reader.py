@@ -134,6 +134,20 @@ class Reader:
         rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE key = ? ORDER BY id DESC LIMIT 1", to_sql(key))
         return _run_row(rows[0]) if rows else None
 
+    def replaced_by(self, run: RunRow) -> str | None:
+        """The later run of the same target that put its own files in the output folder, if there is one."""
+        newest = self.newest(run.key)
+        return newest.name if newest and newest.id > run.id else None
+
+    def skipped_outputs(self, run: RunRow) -> list[tuple[str, str]]:
+        """Job and path of everything the last attempts left that is no output file."""
+        rows = self._query(
+            "SELECT j.name, r.skipped FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
+            "WHERE j.run = ? AND r.skipped IS NOT NULL ORDER BY j.id",
+            run.id,
+        )
+        return [(from_sql(name), path) for name, skipped in rows for path in json.loads(skipped)]
+
     def results(self, run: RunRow) -> Iterator[ResultRow]:
         """Every job of a run, in the order in which they were added."""
         for row in self._rows(_RESULTS + "ORDER BY j.id", run.id):

@@ -37,7 +37,7 @@ class ProgressLines:
             case WorkerLost():
                 self._say(f"worker {event.worker} (process {event.pid}) died and was replaced")
             case Stopping():
-                self._say(f"stopping: {event.reason}; nothing new starts, waiting for what runs")
+                self._say(f"stopping: {event.reason}; nothing new starts")
             case Packaging():
                 if self._verbose:
                     self._say(f"packaging {display(event.path)}")

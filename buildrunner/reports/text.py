@@ -27,9 +27,9 @@ class _Console(Console):
         raise BrokenPipeError  # rich would end the process with 1, whatever the run came to
 
 
-def console(*, stderr: bool = False) -> Console:
+def console() -> Console:
     """A console that is wide enough for whole lines where nobody told its width."""
-    out = _Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    out = _Console(highlight=False, emoji=False, markup=False)
     if not out.is_terminal and not os.environ.get("COLUMNS"):
         out.width = 120
     return out
@@ -94,6 +94,7 @@ def _what_binds(summary: Summary) -> str:
 def print_failures(out: Console, summary: Summary, reader: Reader) -> None:
     """Every job that did not pass: how it ended, its last words, its log, how to run it alone."""
     totals = summary.totals
+    later = reader.replaced_by(summary.run)
     bad = totals["failed"]
     if not bad:
         return
@@ -110,17 +111,21 @@ def print_failures(out: Console, summary: Summary, reader: Reader) -> None:
             )
             break
         shown += 1
-        for line in failure_lines(summary.run, row):
+        for line in failure_lines(summary.run, row, later):
             out.print(line, soft_wrap=True)
 
 
-def failure_lines(run: RunRow, row: ResultRow) -> Iterator[Text]:
-    """One failure in full."""
+def failure_lines(run: RunRow, row: ResultRow, later: str | None = None) -> Iterator[Text]:
+    """One failure in full; without its words when a later run has replaced its logs."""
     attempts = f" after {row.attempts} attempts" if row.attempts > 1 else ""
     yield Text.assemble((display(row.name), "bold"), f": {row_ending(row)}{attempts}, {seconds(row.seconds)}")
     if row.error:
         yield Text(f"    {display(row.error)}")
     stderr = log_path(run, row.file, "err")
+    if later:
+        yield Text(f"    its logs were replaced by run {later}")
+        yield Text(f"    alone: {alone_command(run, row)}")
+        return
     for line in last_lines(os.path.join(run.options["directory"], stderr)):
         yield Text(f"    | {line}", style="dim")
     yield Text(f"    log: {display(stderr)}")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _SIGNALS = [s for s in _signal.valid_signals() if s not in (_signal.SIGKILL, _signal.SIGSTOP)]
 _RSS_MARGIN = 1 << 20  # how much this process may have grown since it last looked at itself
+_LONGEST_POLL = 1e9  # milliseconds; the kernel counts them in 31 bits
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -50,6 +51,7 @@ class Slot:
         self.poller = poll()
         self.poller.register(queue, POLLIN)
         self.pid = 0
+        self.hashing = 0
         self.reason: str | None = None
         self.kill_at: float | None = None
         self.own_rss = 0
@@ -94,6 +96,8 @@ class Slot:
 
     def stop(self, reason: str, grace: float) -> None:
         """End the running script: TERM now and KILL after `grace` seconds; KILL at once when that is 0."""
+        if self.hashing and grace <= 0:
+            os.kill(self.hashing, _signal.SIGKILL)  # what it left is then not vouched for
         if not self.pid:
             return
         self.reason = self.reason or reason
@@ -153,7 +157,7 @@ class Slot:
         try:
             while True:
                 until = self.kill_at if self.kill_at is not None else deadline
-                wait = None if until is None else max(0.0, until - time.monotonic()) * 1000
+                wait = None if until is None else min(max(0.0, until - time.monotonic()) * 1000, _LONGEST_POLL)
                 ready = self.poller.poll(wait)
                 if not ready and until is not None and time.monotonic() >= until:
                     if self.kill_at is not None:
@@ -215,7 +219,11 @@ class Slot:
                 return (), ()
         except OSError:
             return (), ()
-        pid, reader = outputs.start_hashing(output_dir)
+        try:
+            pid, reader = outputs.start_hashing(output_dir)
+        except OSError:  # no process to be had; the script's own ending still counts
+            return (), ("./",)
+        self.hashing = pid
         self.poller.register(reader, POLLIN)
         data = b""
         try:
@@ -233,6 +241,7 @@ class Slot:
             os.close(reader)
             os.kill(pid, _signal.SIGKILL)  # a zombie by now, unless the server went away
             os.waitpid(pid, 0)
+            self.hashing = 0
 
 
 def _child_pipe() -> int:

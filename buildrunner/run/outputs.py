@@ -17,6 +17,7 @@ def start_hashing(folder: str) -> tuple[int, int]:
         return pid, reader
     status = 1
     try:
+        os.close(reader)  # so that writing fails when nobody reads any more
         view = memoryview(marshal.dumps(_hash_all(folder, parent)))
         while view:
             view = view[os.write(writer, view) :]
@@ -40,12 +41,12 @@ def _hash_all(folder: str, parent: int) -> Found:
     files, skipped = [], []
     buffer = bytearray(1 << 18)
     view = memoryview(buffer)
-    for path, info in sorted(_walk(folder, "")):
-        if not stat.S_ISREG(info.st_mode):
+    for path, info in sorted(_walk(folder, ""), key=lambda found: found[0]):
+        if info is None or not stat.S_ISREG(info.st_mode):
             skipped.append(path)
             continue
         try:
-            fd = os.open(os.path.join(folder, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(os.path.join(folder, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             skipped.append(path)
             continue
@@ -60,15 +61,21 @@ def _hash_all(folder: str, parent: int) -> Found:
     return tuple(files), tuple(skipped)
 
 
-def _walk(folder: str, prefix: str) -> list[tuple[str, os.stat_result]]:
-    found: list[tuple[str, os.stat_result]] = []
+def _walk(folder: str, prefix: str) -> list[tuple[str, os.stat_result | None]]:
+    """Everything below that is no folder, with what it is; None for what cannot be looked at."""
+    found: list[tuple[str, os.stat_result | None]] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    found += _walk(entry.path, prefix + entry.name + "/")
-                else:
-                    found.append((prefix + entry.name, entry.stat(follow_symlinks=False)))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        found += _walk(entry.path, prefix + entry.name + "/")
+                    else:
+                        found.append((prefix + entry.name, entry.stat(follow_symlinks=False)))
+                except OSError:
+                    found.append((prefix + entry.name, None))
+    except FileNotFoundError:
         pass
+    except OSError:
+        found.append((prefix or "./", None))
     return found

@@ -37,7 +37,6 @@ class Worker:
         self.ahead: list[attempt.Assignment] = []
         self.closing = False
         self.slot = self.slot_type(_QUEUE, hello["env"], hello["ready"], hello["worker"], self.take_message)
-        wire.write_frame(_RESULTS, ("ready", os.getpid()))
 
     def take_message(self) -> None:
         """Read one message and act on it."""
@@ -59,11 +58,17 @@ class Worker:
         wire.write_frame(_RESULTS, ("returned", [a[0] for a in self.ahead]))
         self.ahead.clear()
 
-    def note(self, *values: object) -> None:
-        """Append one line to the journal, whole."""
+    def note(self, *values: object) -> bool:
+        """Append one line to the journal, whole. False when it cannot: then the record cannot be trusted any more."""
         line = wire.journal_line(values)
-        if os.write(self.journal, line) != len(line):
-            raise OSError(28, "the disk is full")
+        try:
+            if os.write(self.journal, line) == len(line):
+                return True
+            why = "the disk is full"
+        except OSError as exc:
+            why = exc.strerror or str(exc)
+        wire.write_frame(_RESULTS, ("broken", f"the worker's journal cannot be written: {why}"))
+        return False
 
     def serve(self) -> None:
         """Work until told to close."""
@@ -73,13 +78,10 @@ class Worker:
                     return
                 self.take_message()
             assignment = self.ahead.pop(0)
-            try:
-                self.note("start", assignment[0], assignment[1], time.time())
-                receipt = self.slot.run(assignment)
-                self.note("end", receipt)
-            except OSError as exc:
-                # A journal that cannot be written is a record that cannot be trusted: end the run.
-                wire.write_frame(_RESULTS, ("broken", f"the worker's journal: {exc.strerror or exc}"))
+            if not self.note("start", assignment[0], assignment[1], time.time()):
+                return
+            receipt = self.slot.run(assignment)
+            if not self.note("end", receipt):
                 return
             wire.write_frame(_RESULTS, ("receipt", receipt))
 

@@ -1,0 +1,111 @@
+"""A run that breaks off in ways of its own: by an exception, another thread, another target, a zip that cannot be."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildrunner import BuildServer
+from buildrunner.events import Event, JobEnded
+from buildrunner.pool import WorkerPool
+
+pytestmark = pytest.mark.fault
+
+
+def test_scripts_ended_by_a_failing_listener_run_again(workspace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace.path)
+    workspace.scripts(a="pass", b=workspace.until("gate"), c=workspace.until("gate"))
+
+    class Fails:
+        def on_event(self, event: Event, /) -> None:
+            if isinstance(event, JobEnded):
+                raise RuntimeError("a listener's own fault")
+
+    with pytest.raises(RuntimeError, match="own fault"):
+        BuildServer("src", workers=2, order="name", listeners=[Fails()], zip=None).run()
+    (workspace.path / "gate").touch()
+    summary = BuildServer.resume()
+    assert summary.passed
+    assert summary.totals["passed"] == 3
+
+
+def test_another_thread_can_stop_a_run(workspace: Any, monkeypatch: pytest.MonkeyPatch, wait_until: Any) -> None:
+    monkeypatch.chdir(workspace.path)
+    workspace.scripts(a=f"open({str(workspace.path / 'up')!r}, 'w').close()\n" + workspace.until("never"))
+    server = BuildServer("src", workers=1, zip=None)
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(server.run()))
+    thread.start()
+    wait_until((workspace.path / "up").exists)
+    server.stop()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert results[0].run.state == "interrupted"
+
+
+def test_an_output_folder_taken_by_another_target_is_not_written_over(workspace: Any, wait_until: Any) -> None:
+    workspace.scripts(a=f"open({str(workspace.path / 'up')!r}, 'w').close()\n" + workspace.until("gate"))
+    run = workspace.start("run", "src", "--no-zip")
+    wait_until((workspace.path / "up").exists)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == 130
+    other = workspace.path / "other"
+    other.mkdir()
+    (other / "a.py").write_text("print('other')")
+    workspace.run("run", "other", "--no-zip")
+    first = json.loads(workspace.run("history", "--json").out)[-1]["run"]
+    assert "another target has used the output folder" in workspace.run("resume", first, code=2).err
+    assert workspace.log("a.py", "out") == b"other\n"
+
+
+def test_a_zip_that_cannot_be_made_hides_no_results(workspace: Any) -> None:
+    workspace.scripts(a="import os, sys; os.mkdir('zips/result.zip'); sys.exit(3)")
+    (workspace.path / "zips").mkdir()
+    done = workspace.run("run", "src", "--zip", "zips/result.zip", code=3)
+    assert "exit code 3" in done.out
+    assert "cannot make the zip" in done.out
+    workspace.run("resume", code=3)
+
+
+def test_notices_are_told_beside_the_document(workspace: Any) -> None:
+    workspace.scripts(a="import os; open('stray', 'w').close(); os.mkfifo(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/p')")
+    done = workspace.json()
+    json.loads(done.out)
+    assert "not packaged, because written to the working directory: stray" in done.err
+    assert "not packaged, because no regular files or not readable: a.py: p" in done.err
+
+
+def test_whoever_ignores_childrens_endings_does_not_hide_them_from_us(workspace: Any) -> None:
+    workspace.scripts(a="import sys; sys.exit(7)")
+    done = subprocess.run(
+        ["sh", "-c", f"trap '' CHLD; exec {sys.executable} -m buildrunner run src --json"],
+        cwd=workspace.path, env=workspace.env, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["results"][0]["exit_code"] == 7
+
+
+def test_a_time_limit_of_a_month_is_no_limit_for_a_short_script(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    assert workspace.json("--timeout", "40d").code == 0
+
+
+def test_what_was_fetched_back_does_not_go_behind_the_same_long_script_again(
+    workspace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace.path)
+    recalls = []
+    recall = WorkerPool._recall
+    monkeypatch.setattr(
+        WorkerPool, "_recall", lambda pool, worker: (recalls.append(worker.number), recall(pool, worker))
+    )
+    for number in range(60):
+        workspace.script(f"{number:03}.py", "import time; time.sleep(0.8)" if number == 20 else "pass")
+    summary = BuildServer("src", workers=2, order="name", zip=None, output_dir=Path("out")).run()
+    assert summary.totals["passed"] == 60
+    assert len(recalls) <= 3
