@@ -133,7 +133,7 @@ def losses(
         Loss(cause=Cause.IDLE, seconds=span - slowed),
         Loss(cause=Cause.START, seconds=wall - span),
     ]
-    if workers > 1:
+    if workers > 1 and sum(parallel) > total:
         cause = Cause.SHARING
         if workers > cpus:
             cause = Cause.FEW_CPUS

@@ -44,6 +44,8 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, with a UsageError that names the option."""
+        if not all(self.targets):
+            raise UsageError("a target without a name: name a folder or a script to run")
         if not self.targets:
             raise UsageError("name a folder or a script to run")
         if self.jobs is not None and not 1 <= self.jobs <= MOST_JOBS:

@@ -40,9 +40,10 @@ class WorkerLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """Nothing new starts any more, and why."""
+    """Nothing new starts any more, and why; `ends_running` when what runs is ended too."""
 
     reason: str
+    ends_running: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -277,7 +277,7 @@ class Loop:
         if self._stop_asked > self._stop_told:
             self._pool.stop(self._grace if self._stop_asked == 1 else 0.0)
             if not self._stop_told:
-                self._news.append(Stopping(reason="asked to stop"))
+                self._news.append(Stopping(reason="asked to stop", ends_running=True))
                 self._tell()
             self._stop_told = self._stop_asked
 

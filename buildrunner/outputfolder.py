@@ -187,6 +187,10 @@ def check_destination(path: str) -> None:
     shown = display(path)
     if os.path.isdir(path):
         raise UsageError(f"cannot write the zip {shown}: it is a folder; name a file with --zip FILE")
+    if os.path.exists(path) and not _is_package(path):
+        raise UsageError(
+            f"cannot write the zip {shown}: a file that is no package of ours is there; name another with --zip FILE"
+        )
     try:
         fd, probe = tempfile.mkstemp(prefix=".buildrunner-", dir=os.path.dirname(os.path.abspath(path)))
     except OSError as exc:
@@ -195,6 +199,16 @@ def check_destination(path: str) -> None:
         ) from exc
     os.close(fd)
     os.unlink(probe)
+
+
+def _is_package(path: str) -> bool:
+    """Whether a file may be replaced by a package: it looks like one, or holds nothing."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+    except OSError:
+        return False
+    return not head or (head.startswith(b"PK") and b"manifest.json" in head)
 
 
 def _log_stem(log: str) -> str:

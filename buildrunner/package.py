@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from buildrunner.errors import NotAPackage, PackageError
+from buildrunner.job import Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display, file_name
 from buildrunner.summary import run_document, stamp
@@ -37,6 +38,7 @@ _END_RECORD = 22  # bytes of a zip's end record without its comment
 _DOS_EPOCH = 315532800  # 1980-01-01, before which a zip knows no time
 _DOS_END = 4354819198  # 2107-12-31 23:59:58, its last
 _LEVEL = 6
+_GONE = " (removed)"
 _CHUNK = 1 << 20
 
 
@@ -50,15 +52,22 @@ class _Entry:
     sha256: str
 
 
-def package(reader: Reader, run: RunRow, path: str, *, with_report: bool = False) -> tuple[dict[str, Any], list[str]]:
+def package(
+    reader: Reader, run: RunRow, path: str, *, with_report: bool = False, whole: bool = False
+) -> tuple[dict[str, Any], list[str]]:
     """Write the zip of a run beside its place and rename it there.
 
     Returns its `path`, `sha256` and number of `files`, and the outputs that changed after their script had ended.
-    Raises PackageError; then an older zip of that name is untouched.
+    With `whole`, files that are gone are an error. Raises PackageError; then an older zip of that name is untouched.
     """
     folder = os.path.join(run.options["directory"], run.options["output"])
     try:
         entries, rows, changed = _collect(reader, run, folder)
+        if whole and (gone := [c for c in changed if c.endswith(_GONE)]):
+            raise PackageError(
+                f"cannot make the zip {display(path)}: {len(gone)} of the run's files are gone, {display(gone[0])} for "
+                "one; run it again"
+            )
         manifest = _manifest(run, rows, entries)
         report = _json(_report(reader, run)) if with_report else None
         digest, count = _write(path, entries, manifest, report)
@@ -81,9 +90,13 @@ def _collect(reader: Reader, run: RunRow, folder: str) -> tuple[list[_Entry], li
         for suffix, stream in (("out", "stdout"), ("err", "stderr")):
             name = f"logs/{row.file}.{suffix}"
             logs[stream] = None
-            with suppress(FileNotFoundError):  # it never started, or the log was removed
-                entries.append(_entry(name, os.path.join(folder, name)))
+            source = os.path.join(folder, name)
+            try:
+                entries.append(_entry(name, source))
                 logs[stream] = name
+            except FileNotFoundError:
+                if row.outcome not in (None, Outcome.SPAWN_ERROR, Outcome.LOST):
+                    changed.append(source + _GONE)
         outputs = []
         for output in row.outputs:
             source = os.path.join(folder, "files", row.file, output.path)
@@ -91,7 +104,7 @@ def _collect(reader: Reader, run: RunRow, folder: str) -> tuple[list[_Entry], li
             try:
                 entry = _entry(name, source)
             except FileNotFoundError:
-                changed.append(f"{source} (removed)")
+                changed.append(source + _GONE)
                 continue
             if entry.sha256 != output.sha256:
                 changed.append(source)

@@ -280,7 +280,7 @@ class BuildServer:
                 run = ledger.set_run(run, exit_code=exc.exit_code)
                 return summarise(ledger, run, notices=(*notices, str(exc)))
             run = ledger.set_run(run, archive=archive)
-            notices += tuple(f"changed after its script ended, packaged as it is now: {path}" for path in changed)
+            notices += tuple(f"changed after its script ended, so not packaged as it was: {path}" for path in changed)
         return summarise(ledger, run, notices=notices)
 
     def _make_pool(self, run: RunRow, folder: OutputFolder, journals: Path) -> WorkerPool:

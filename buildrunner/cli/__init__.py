@@ -11,6 +11,7 @@ import click
 
 from buildrunner import __version__
 from buildrunner.errors import BuildrunnerError
+from buildrunner.naming import display
 
 _VERBS = ("run", "bench", "resume", "status", "history", "logs", "package", "verify")
 
@@ -59,6 +60,10 @@ def main() -> None:
         code = exc.exit_code
     except BrokenPipeError:
         code = 0  # whoever read stdout has seen enough
+    except OSError as exc:
+        where = f" {display(os.fsdecode(exc.filename))}" if isinstance(exc.filename, str | bytes) else ""
+        click.echo(f"buildrunner: {exc.strerror or exc}{where}; what was recorded stays recorded", err=True)
+        code = 3
     except Exception:
         import traceback
 

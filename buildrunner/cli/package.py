@@ -21,6 +21,7 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
     from buildrunner.naming import display
     from buildrunner.outputfolder import check_destination
     from buildrunner.package import package
+    from buildrunner.reports.words import count
 
     reader = Reader.open(Path(state))
     try:
@@ -32,14 +33,19 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
                 f"run {row.name} cannot be packaged any more: {later} ran the same target later, "
                 "and the output folder holds its files now"
             )
-        destination = zip_file or os.path.join(row.options["directory"], row.options["zip"] or "result.zip")
+        named = zip_file or row.options["zip"]
+        if not named:
+            raise UsageError(f"run {row.name} was made with --no-zip: name a file with --zip FILE")
+        destination = zip_file or os.path.join(row.options["directory"], named)
         check_destination(destination)
-        archive, changed = package(reader, row, destination, with_report=with_report)
+        archive, changed = package(reader, row, destination, with_report=with_report, whole=True)
     finally:
         reader.close()
     with suppress(LedgerBusy), Ledger(Path(state), purpose="buildrunner package") as ledger:
-        ledger.set_run(row, archive=archive | {"path": zip_file or row.options["zip"] or "result.zip"})
+        ledger.set_run(row, archive=archive | {"path": named})
     for path in changed:
-        click.echo(f"note: changed after its script ended, packaged as it is now: {display(path)}", err=True)
-    click.echo(f"{display(os.path.relpath(archive['path']))}: {archive['files']} files, sha256 {archive['sha256']}")
+        click.echo(f"note: changed after its script ended, so not packaged as it was: {display(path)}", err=True)
+    click.echo(
+        f"{display(os.path.relpath(archive['path']))}: {count(archive['files'], 'file')}, sha256 {archive['sha256']}"
+    )
     return 0

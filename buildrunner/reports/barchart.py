@@ -168,12 +168,20 @@ def check_destination(path: str) -> None:
     shown = display(path)
     if not path or (os.path.lexists(path) and not os.path.isfile(path)):
         raise UsageError(f"cannot write the drawing {shown!r}: that is no file; name one with --svg FILE")
+    if os.path.exists(path) and not _is_drawing(path):
+        raise UsageError(f"cannot write the drawing {shown}: another kind of file is there; name one with --svg FILE")
     try:
         fd, probe = tempfile.mkstemp(prefix=".buildrunner-", dir=os.path.dirname(os.path.abspath(path)))
     except OSError as exc:
         raise UsageError(f"cannot write the drawing {shown}: {exc.strerror}; name another with --svg FILE") from exc
     os.close(fd)
     os.unlink(probe)
+
+
+def _is_drawing(path: str) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(512)
+    return not head or b"<svg" in head
 
 
 def write_svg(m: Measurement, path: str) -> None:

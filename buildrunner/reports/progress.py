@@ -37,7 +37,8 @@ class ProgressLines:
             case WorkerLost():
                 self._say(f"worker {event.worker} (process {event.pid}) died and was replaced")
             case Stopping():
-                self._say(f"stopping: {event.reason}; nothing new starts")
+                hint = "; what runs is asked to end, asking again kills it" if event.ends_running else ""
+                self._say(f"stopping: {event.reason}; nothing new starts{hint}")
             case Packaging():
                 if self._verbose:
                     self._say(f"packaging {display(event.path)}")

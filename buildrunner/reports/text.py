@@ -71,7 +71,7 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
         out.print("idle: " + ", ".join(f"worker {w} {seconds(s)}" for w, s in idle), soft_wrap=True)
     else:
         out.print(f"idle: {seconds(sum(s for _, s in idle) / len(idle))} a worker on average", soft_wrap=True)
-    if speed.wall_seconds > 0 and totals["running"] == 0:
+    if speed.wall_seconds > 0 and run.state == "finished" and run.workers > 1:
         out.print(
             f"estimated speed-up {speed.concurrency:.2f} × over one after another: an estimate, because scripts that "
             f"share the machine run slower; `{bench_command(run)}` measures it",
@@ -126,7 +126,12 @@ def failure_lines(run: RunRow, row: ResultRow, later: str | None = None) -> Iter
         yield Text(f"    its logs were replaced by run {later}")
         yield Text(f"    alone: {alone_command(run, row)}")
         return
-    for line in last_lines(os.path.join(run.options["directory"], stderr)):
+    lines = last_lines(os.path.join(run.options["directory"], stderr))
+    if not lines:
+        stdout = log_path(run, row.file, "out")
+        lines = last_lines(os.path.join(run.options["directory"], stdout))
+        stderr = stdout if lines else stderr
+    for line in lines:
         yield Text(f"    | {line}", style="dim")
     yield Text(f"    log: {display(stderr)}")
     yield Text(f"    alone: {alone_command(run, row)}")
