@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -346,9 +347,19 @@ def test_finishing_what_is_not_in_the_list_changes_nothing(folder: OutputFolder)
 
 def test_a_destination_is_tried_without_leaving_anything(tmp_path: Path) -> None:
     check_destination(str(tmp_path / "result.zip"))
-    (tmp_path / "old.zip").write_bytes(b"old")
+    with zipfile.ZipFile(tmp_path / "old.zip", "w") as archive:
+        archive.writestr("manifest.json", "{}")
+    old = (tmp_path / "old.zip").read_bytes()
     check_destination(str(tmp_path / "old.zip"))
-    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("old.zip", b"old")]
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("old.zip", old)]
+
+
+@pytest.mark.parametrize("text", [b"print('mine')", b"PK and something else"])
+def test_a_file_that_is_no_package_is_never_a_destination(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "mine.py").write_bytes(text)
+    with pytest.raises(UsageError, match="no package of ours"):
+        check_destination(str(tmp_path / "mine.py"))
+    assert (tmp_path / "mine.py").read_bytes() == text
 
 
 @pytest.mark.parametrize(
