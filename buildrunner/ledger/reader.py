@@ -224,7 +224,7 @@ class Reader:
         for name, seconds in self._rows(
             "SELECT j.name, r.seconds FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
             "WHERE j.run IN (SELECT id FROM runs WHERE key = ? AND args = ? ORDER BY id DESC LIMIT ?) "
-            "AND r.outcome IN ('ok', 'exited')",
+            "AND r.outcome NOT IN ('spawn_error', 'lost', 'cancelled')",
             to_sql(key),
             json.dumps(args),
             _HISTORY_RUNS,

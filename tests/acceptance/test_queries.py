@@ -271,3 +271,28 @@ def test_a_record_that_moved_with_its_folder_still_answers(workspace: Any, tmp_p
         shutil.move(tmp_path / name, moved / name)
     assert workspace.run("status", "--json", cwd=moved).document["state"] == "finished"
     assert "finished" in workspace.run("history", cwd=moved).out
+
+
+def test_a_zip_is_not_made_again_from_files_that_are_gone(workspace: Any) -> None:
+    workspace.scripts(a="print('words')")
+    workspace.run("run", "src")
+    before = (workspace.path / "result.zip").read_bytes()
+    (workspace.path / "python_output" / "logs" / "a.py.out").unlink()
+    assert "logs/a.py.out" in workspace.run("package", code=3).err
+    assert (workspace.path / "result.zip").read_bytes() == before
+
+
+def test_a_run_without_a_zip_is_packaged_only_where_one_says(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    workspace.run("run", "src", "--no-zip")
+    assert "--zip FILE" in workspace.run("package", code=2).err
+    workspace.run("package", "--zip", "later.zip")
+    workspace.run("verify", "later.zip")
+
+
+def test_nowhere_to_write_is_told_without_a_traceback(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    with open("/dev/full", "wb") as full:
+        done = workspace.run("run", "src", "--json", code=3, stdout=full)
+    assert "No space left on device" in done.err
+    assert workspace.run("status", "--json").code == 0
