@@ -42,14 +42,6 @@ def without_finished(specs: Iterable[JobSpec], left: set[str]) -> Iterator[JobSp
         yield spec if after == spec.after else replace(spec, after=after)
 
 
-def wall_so_far(ledger: Ledger, run: RunRow) -> float:
-    """Wall seconds a run has used before now: as recorded, or until its last receipt when its server died."""
-    if run.wall is not None:
-        return run.wall
-    end = ledger.last_end(run)
-    return max(0.0, end - run.started) if end else 0.0
-
-
 def _await_owner(journal: Path) -> None:
     """Wait until the worker that writes this journal is dead for certain."""
     deadline = time.monotonic() + _WORKERS_END_WITHIN

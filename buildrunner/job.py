@@ -39,6 +39,10 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+UNSPENT = frozenset({Outcome.LOST, Outcome.CANCELLED})
+"""Endings that are not the script's own doing: they never spend the user's retries."""
+
+
 class JobEvent(StrEnum):
     """What can happen to a job."""
 
@@ -138,12 +142,27 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A spec, where it is, and how many attempts were made (`lost` ones are counted apart)."""
+    """A spec, where it is, and how many attempts were made.
+
+    Of these `lost` ended with their worker, and `spent` count against the user's retries: neither the lost ones nor
+    those that a stop ended do.
+    """
 
     spec: JobSpec
     state: JobState = JobState.WAITING
     attempts: int = 0
     lost: int = 0
+    spent: int = 0
+
+    def advanced(self, event: JobEvent, *, attempts: int = 0, lost: int = 0, spent: int = 0) -> "Job":
+        """The job after `event`, with so many more of each kind of attempt."""
+        return Job(
+            spec=self.spec,
+            state=advance(self.state, event),
+            attempts=self.attempts + attempts,
+            lost=self.lost + lost,
+            spent=self.spent + spent,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from buildrunner.events import Event, JobEnded, Listener, Stopping, WorkerLost
 from buildrunner.job import (
     FINAL_STATES,
+    UNSPENT,
     Assignment,
     Attempt,
     Job,
@@ -19,7 +20,6 @@ from buildrunner.job import (
     JobSpec,
     JobState,
     Outcome,
-    advance,
 )
 from buildrunner.ledger import Ledger, RunRow
 from buildrunner.plan import Plan
@@ -33,7 +33,7 @@ _SHORT = 0.05  # seconds; only behind an attempt expected to be this short may a
 _STALLED = 0.1  # seconds; after this what lies behind an attempt is fetched back
 _SCRIPT_CHUNK = 1 << 15
 _MOST_AHEAD = 8
-_AHEAD_SECONDS = 0.04  # work that should lie with a worker, so that it need not wait for the server
+_AHEAD_SECONDS = 0.16  # work that should lie with a worker, so that it need not wait for the server
 _MOST_ASSIGNMENT_BYTES = 8192  # longer ones never lie ahead: a socket's buffer must hold all of them
 
 MakeAssignment = Callable[[JobSpec, str, Attempt], Assignment]
@@ -181,13 +181,12 @@ class Loop:
 
     def _start(self, spec: JobSpec, worker: int) -> Assignment:
         job = self._jobs[spec.name]
+        if job.state is JobState.WAITING:
+            job = job.advanced(JobEvent.RELEASE)
         attempt = Attempt(id=_new_id(), job=spec.name, number=job.attempts + 1, worker=worker)
         assignment = self._assign(spec, self._files[spec.name], attempt)
         self._ledger.start(self._ids[spec.name], attempt, _sha256(self._directory, spec.script))
-        ready = advance(job.state, JobEvent.RELEASE) if job.state is JobState.WAITING else job.state
-        self._jobs[spec.name] = Job(
-            spec=spec, state=advance(ready, JobEvent.START), attempts=attempt.number, lost=job.lost
-        )
+        self._jobs[spec.name] = job.advanced(JobEvent.START, attempts=1)
         self._current[attempt.id] = spec.name
         return assignment
 
@@ -200,7 +199,7 @@ class Loop:
         job = self._jobs[name]
         lost = int(receipt.outcome is Outcome.LOST)
         event = self._verdict(job, receipt)
-        job = Job(spec=job.spec, state=advance(job.state, event), attempts=job.attempts, lost=job.lost + lost)
+        job = job.advanced(event, lost=lost, spent=int(receipt.outcome not in UNSPENT))
         self._jobs[name] = job
         self._ledger.record(self._ids[name], receipt, job.state, lost=lost)
         self.last_end = time.monotonic()
@@ -228,7 +227,7 @@ class Loop:
             case Outcome.SPAWN_ERROR:
                 again = False  # trying again would meet the same missing program
             case _:
-                again = job.attempts - job.lost <= job.spec.retries
+                again = job.spent < job.spec.retries
         # While the run drains nothing starts any more, so this attempt was the last.
         return JobEvent.RETRY if again and not self.draining else JobEvent.FAIL
 
@@ -248,14 +247,8 @@ class Loop:
             name = self._current.pop(attempt, None)
             if name is None:
                 continue
-            job = self._jobs[name]
             self._ledger.give_back(self._ids[name], attempt)
-            self._jobs[name] = Job(
-                spec=job.spec,
-                state=advance(job.state, JobEvent.RETURN),
-                attempts=job.attempts - 1,
-                lost=job.lost,
-            )
+            self._jobs[name] = self._jobs[name].advanced(JobEvent.RETURN, attempts=-1)
             self._plan.put_back(name)
 
     def _mourn(self, death: Died) -> None:
@@ -290,9 +283,7 @@ class Loop:
 
     def _skip(self, names: Sequence[str], why: str) -> None:
         for name in names:
-            job = self._jobs[name]
-            state = advance(job.state, JobEvent.SKIP)
-            self._jobs[name] = Job(spec=job.spec, state=state, attempts=job.attempts, lost=job.lost)
+            self._jobs[name] = self._jobs[name].advanced(JobEvent.SKIP)
             self._done += 1
         self._ledger.set_states((self._ids[name] for name in names), JobState.SKIPPED, why)
 

@@ -9,7 +9,6 @@ one begins. Whatever is not in the list belongs to somebody else and is never to
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -180,35 +179,6 @@ def _job_of(path: str) -> str:
 def _remove_empty_folders(path: str) -> None:
     for folder, _, _ in os.walk(path, topdown=False):
         _rmdir(folder)
-
-
-def check_destination(path: str) -> None:
-    """UsageError when no zip can be written there; leaves nothing behind."""
-    shown = display(path)
-    if os.path.isdir(path):
-        raise UsageError(f"cannot write the zip {shown}: it is a folder; name a file with --zip FILE")
-    if os.path.exists(path) and not _is_package(path):
-        raise UsageError(
-            f"cannot write the zip {shown}: a file that is no package of ours is there; name another with --zip FILE"
-        )
-    try:
-        fd, probe = tempfile.mkstemp(prefix=".buildrunner-", dir=os.path.dirname(os.path.abspath(path)))
-    except OSError as exc:
-        raise UsageError(
-            f"cannot write the zip {shown}: {exc.strerror}; name another with --zip FILE, or none with --no-zip"
-        ) from exc
-    os.close(fd)
-    os.unlink(probe)
-
-
-def _is_package(path: str) -> bool:
-    """Whether a file may be replaced by a package: it looks like one, or holds nothing."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(64)
-    except OSError:
-        return False
-    return not head or (head.startswith(b"PK") and b"manifest.json" in head)
 
 
 def _log_stem(log: str) -> str:

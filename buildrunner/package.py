@@ -15,14 +15,13 @@ import json
 import os
 import stat
 import struct
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
+from buildrunner import destination
 from buildrunner.errors import NotAPackage, PackageError
 from buildrunner.job import Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
@@ -50,6 +49,15 @@ class _Entry:
     path: str
     size: int
     sha256: str
+
+
+def check_destination(path: str) -> None:
+    """UsageError when no zip can be written there; leaves nothing behind."""
+    destination.check(path, what="the zip", option="--zip FILE", ours=_is_package, instead=", or none with --no-zip")
+
+
+def _is_package(head: bytes) -> bool:
+    return head.startswith(b"PK") and MANIFEST.encode() in head[:64]
 
 
 def package(
@@ -176,29 +184,15 @@ def _json(data: object) -> bytes:
 
 
 def _write(path: str, entries: list[_Entry], manifest: bytes, report: bytes | None) -> tuple[str, int]:
-    directory = os.path.dirname(os.path.abspath(path))
-    fd, unfinished = tempfile.mkstemp(prefix=".buildrunner-", suffix=".zip", dir=directory)
-    try:
-        with open(fd, "w+b") as file:
-            when = _entry_time()
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
-                archive.writestr(_info(MANIFEST, when), manifest)
-                if report is not None:
-                    archive.writestr(_info(REPORT, when), report)
-                for entry in entries:
-                    _add(archive, entry, when)
-            digest = _seal(file)
-            file.flush()
-            os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            os.fchmod(file.fileno(), 0o666 & ~umask)
-        os.replace(unfinished, path)
-        _sync_folder(directory)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(unfinished)
-        raise
+    when = _entry_time()
+    with destination.replacing(path) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+            archive.writestr(_info(MANIFEST, when), manifest)
+            if report is not None:
+                archive.writestr(_info(REPORT, when), report)
+            for entry in entries:
+                _add(archive, entry, when)
+        digest = _seal(file)
     return digest, len(entries) + 1 + (report is not None)
 
 
@@ -248,14 +242,6 @@ def _seal(file: IO[bytes]) -> str:
     file.write(seal)
     digest.update(seal)
     return digest.hexdigest()
-
-
-def _sync_folder(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,13 +23,14 @@ from buildrunner.job import Assignment
 from buildrunner.processes import Orphans, kill_attempts
 from buildrunner.receipt import Receipt
 from buildrunner.run import worker as worker_program
+from buildrunner.run.pidfd import open_pidfd
 from buildrunner.run.wire import parse_journal_line
 
 WORKER_PROGRAM = os.path.abspath(worker_program.__file__)
 _QUICK_DEATH = 1.0  # seconds; a worker that dies sooner than this after its start made no progress
 _QUICK_DEATHS_ALLOWED = 5
 _CLOSE_SECONDS = 5.0
-_LINGER = 0.02
+_LINGER = 0.08  # seconds
 _MOST_EVENTS = 256
 
 
@@ -68,7 +69,7 @@ class _Worker:
     def __init__(self, number: int, pid: int, connection: Connection, journal: str) -> None:
         self.number = number
         self.pid = pid
-        self.pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+        self.pidfd = open_pidfd(pid)
         self.connection = connection
         self.journal = journal
         self.started = time.monotonic()
@@ -146,11 +147,13 @@ class WorkerPool:
         self._tell(w, ("run", [a.to_wire() for a in assignments]))
 
     def recall_stalled(self, after: float) -> float | None:
-        """Fetch back what lies behind an attempt that has run for `after` seconds.
+        """Fetch back what lies behind an attempt that has run for `after` seconds, or behind any while a worker idles.
 
         Returns the seconds until the next worker may have to be asked, None when there is none to watch.
         """
         now, soonest = time.monotonic(), None
+        if not all(w.outstanding for w in self._workers.values()):
+            after = 0.0
         for w in self._workers.values():
             if len(w.outstanding) > 1 and not w.recalled:
                 left = w.since + after - now
@@ -252,7 +255,7 @@ class WorkerPool:
         w = _Worker(number, pid, Connection(ours.detach()), stem + ".journal")
         self._workers[number] = w
         self._selector.register(w.connection, selectors.EVENT_READ, w)
-        if w.pidfd >= 0:
+        if w.pidfd is not None:
             self._selector.register(w.pidfd, selectors.EVENT_READ, w)
         self._tell(w, {"worker": number, "journal": w.journal, **self._hello(number)})
 
@@ -326,7 +329,7 @@ class WorkerPool:
     def _forget(self, w: _Worker) -> None:
         self._selector.unregister(w.connection)
         w.connection.close()
-        if w.pidfd >= 0:
+        if w.pidfd is not None:
             self._selector.unregister(w.pidfd)
             os.close(w.pidfd)
 

@@ -24,12 +24,12 @@ from buildrunner.ledger import Ledger, RunRow, spec_from_json
 from buildrunner.loop import Loop
 from buildrunner.machine import thread_variables
 from buildrunner.naming import display
-from buildrunner.outputfolder import OutputFolder, check_destination
+from buildrunner.outputfolder import OutputFolder
 from buildrunner.plan import Plan
 from buildrunner.pool import WorkerPool
 from buildrunner.scan import make_batch
 from buildrunner.strays import Strays
-from buildrunner.summary import Summary, summarise
+from buildrunner.summary import Summary, summarise, wall_seconds
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -99,6 +99,8 @@ class BuildServer:
         python, why = choose_python(options.python, os.environ)
         batch = make_batch(options, python)
         if options.zip:
+            from buildrunner.package import check_destination
+
             check_destination(options.zip)
         with self._signals(handle_signals), ExitStack() as stack:
             ledger = stack.enter_context(Ledger(Path(options.state), purpose=self._purpose()))
@@ -181,14 +183,15 @@ class BuildServer:
         with ExitStack() as stack:
             folder = OutputFolder(self._options.output, purpose=self._purpose())
             stack.callback(folder.close)
-            jobs, revived = [], []
+            jobs, revived, spent = [], [], ledger.spent(run)
             for row in ledger.results(run):
                 state = row.state
                 if state in (JobState.WAITING, JobState.READY, JobState.CANCELLED):
                     state = advance(state, JobEvent.REVIVE)
                     revived.append(row.id)
                 spec = spec_from_json(row.name, row.spec)
-                jobs.append((row.id, row.file, Job(spec=spec, state=state, attempts=row.attempts, lost=row.lost)))
+                job = Job(spec=spec, state=state, attempts=row.attempts, lost=row.lost, spent=spent.get(row.name, 0))
+                jobs.append((row.id, row.file, job))
             running = ledger.running(run)
             if not folder.holds(run.key, [file for _, file, _ in jobs]):
                 raise UsageError(
@@ -218,7 +221,7 @@ class BuildServer:
     ) -> Summary:
         journals = ledger.state / "runs" / run.name
         journals.mkdir(parents=True, exist_ok=True)
-        before = adoption.wall_so_far(ledger, run)
+        before = wall_seconds(ledger, run) if running is not None else 0.0
         pool = self._make_pool(run, folder, journals)
         strays = Strays(run.options["directory"], self._options, [job.spec for _, _, job in jobs])
         loop = self._loop = Loop(
@@ -235,7 +238,8 @@ class BuildServer:
         )
         if running is not None:
             adoption.adopt(loop, journals, running)
-        run = ledger.set_run(run, state="running", finished=None, exit_code=None)
+        began = time.time() - (time.monotonic() - self._began)
+        run = ledger.set_run(run, state="running", finished=None, wall=before, session=began, exit_code=None)
         self._announce(run, loop, len(jobs))
         done = False
         try:
@@ -259,14 +263,14 @@ class BuildServer:
     def _conclude(
         self, ledger: Ledger, run: RunRow, wall: float, *, stopped: bool, notices: tuple[str, ...]
     ) -> Summary:
-        finished = time.time()
+        ended: dict[str, object] = {"finished": time.time(), "wall": wall, "session": None}
         if stopped:
             code = 128 + (self._signal or signal.SIGINT)
-            run = ledger.set_run(run, state="interrupted", finished=finished, wall=wall, exit_code=code)
+            run = ledger.set_run(run, state="interrupted", exit_code=code, **ended)
             return summarise(ledger, run, notices=notices)
         counts = ledger.counts(run)
         code = 0 if set(counts) <= {"passed"} else 1
-        run = ledger.set_run(run, state="finished", finished=finished, wall=wall, exit_code=code)
+        run = ledger.set_run(run, state="finished", exit_code=code, **ended)
         if self._signal is not None:
             raise Interrupted(self._signal)
         if self._options.zip:

@@ -81,11 +81,18 @@ def speed(reader: Reader, run: RunRow) -> Parallelism:
     if after:
         names = {spec.name: spec for spec in after}
         longest = Plan([names.get(n) or spec_from_json(n, "{}") for n in seconds]).longest_chain(seconds)
-    wall = run.wall
-    if wall is None:
-        end = time.time() if real_state(reader, run) == "running" else reader.last_end(run) or run.started
-        wall = max(0.0, end - run.started)
-    return parallelism(wall=wall, total=sum(seconds.values()), longest_chain=longest, jobs=run.jobs)
+    now = time.time() if real_state(reader, run) == "running" else None
+    return parallelism(
+        wall=wall_seconds(reader, run, now), total=sum(seconds.values()), longest_chain=longest, jobs=run.jobs
+    )
+
+
+def wall_seconds(reader: Reader, run: RunRow, now: float | None = None) -> float:
+    """Wall seconds of a run's sessions: of the one that goes on until `now`, of one cut off until its last receipt."""
+    if run.session is None:
+        return run.wall
+    end = now or reader.last_end(run) or run.session
+    return run.wall + max(0.0, end - run.session)
 
 
 def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:

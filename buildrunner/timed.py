@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from buildrunner.errors import BuildrunnerError
+from buildrunner.run.pidfd import open_pidfd
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DEFAULTS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
@@ -153,7 +154,7 @@ class _Process:
                 setsigmask=(),
                 setsigdef=_DEFAULTS,
             )
-            self._pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
+            self._pidfd = open_pidfd(self.pid)
         finally:
             os.fchdir(home)
             os.close(home)

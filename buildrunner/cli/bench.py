@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from buildrunner.cli.options import Duration, Jobs, WithScriptArguments, json_option, option
+from buildrunner.cli.options import WithScriptArguments, batch_options, json_option, option
 from buildrunner.errors import UsageError
 from buildrunner.job import Cwd
 
@@ -17,17 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("bench", cls=WithScriptArguments)
-@click.argument("targets", nargs=-1, metavar="[TARGET]...")
-@option(
-    "-j",
-    "--jobs",
-    "--workers",
-    "jobs",
-    type=Jobs(),
-    default="auto",
-    show_default=True,
-    help="How many scripts run at once in parallel; auto: one a CPU this process may use.",
-)
+@batch_options
 @option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often each arm is run.")
 @option(
     "--warmup",
@@ -35,25 +25,6 @@ if TYPE_CHECKING:
     default=0,
     show_default=True,
     help="Rounds before those, which do not count. With three rounds or more the median leaves a cold first one out.",
-)
-@option("-r", "--recursive", is_flag=True, help="Also scripts in folders below.")
-@option("--include", multiple=True, metavar="GLOB", help="Only scripts whose name matches (repeatable).")
-@option("--exclude", multiple=True, metavar="GLOB", help="No scripts whose name matches (repeatable).")
-@option("--python", metavar="PATH", help="The Python that runs .py scripts.")
-@option(
-    "--cwd",
-    type=click.Choice([c.value for c in Cwd]),
-    default=Cwd.INVOCATION.value,
-    show_default=True,
-    help="Where scripts run: here, in their own folder, or in an empty one each.",
-)
-@option("--timeout", type=Duration(), metavar="TIME", help="End a script after this long (90s, 5m).")
-@option(
-    "--threads",
-    default="auto",
-    show_default=True,
-    metavar="auto|keep|N",
-    help="Threads numerical libraries may start in each script in parallel; one after another they choose themselves.",
 )
 @json_option
 @option("--markdown", is_flag=True, help="Print a table in markdown.")
@@ -89,7 +60,7 @@ def command(
     if as_json and markdown:
         raise UsageError("--json and --markdown: both are for stdout; give one of them")
     options = bench.options(
-        targets=targets or ("python_source",),
+        targets=targets,
         cwd=Cwd(cwd),
         args=ctx.meta.get(WithScriptArguments.KEY, ()),
         **settings,

@@ -7,6 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
+from buildrunner.job import Cwd
+
+DEFAULT_TARGETS = ("python_source",)
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -66,6 +70,52 @@ class Jobs(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 state_option = option("--state", metavar="DIR", default=".buildrunner", show_default=True, help="Folder of the record.")
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+
+def batch_options(command: _F) -> _F:
+    """TARGETs, and the options that say what is run and in which way, whatever is done with it."""
+    for decorate in reversed(_BATCH):
+        command = decorate(command)
+    return command
+
+
+_BATCH: tuple[Callable[[Any], Any], ...] = (
+    click.argument(
+        "targets",
+        nargs=-1,
+        metavar="[TARGET]...",
+        callback=lambda ctx, param, targets: targets or DEFAULT_TARGETS,
+    ),
+    option(
+        "-j",
+        "--jobs",
+        "--workers",
+        "jobs",
+        type=Jobs(),
+        default="auto",
+        show_default=True,
+        help="How many scripts run at once; auto: one a CPU this process may use.",
+    ),
+    option("-r", "--recursive", is_flag=True, help="Also scripts in folders below."),
+    option("--include", multiple=True, metavar="GLOB", help="Only scripts whose name matches (repeatable)."),
+    option("--exclude", multiple=True, metavar="GLOB", help="No scripts whose name matches (repeatable)."),
+    option("--python", metavar="PATH", help="The Python that runs .py scripts."),
+    option(
+        "--cwd",
+        type=click.Choice([c.value for c in Cwd]),
+        default=Cwd.INVOCATION.value,
+        show_default=True,
+        help="Where scripts run: here, in their own folder, or in an empty one each.",
+    ),
+    option("--timeout", type=Duration(), metavar="TIME", help="End a script after this long (90s, 5m)."),
+    option(
+        "--threads",
+        default="auto",
+        show_default=True,
+        metavar="auto|keep|N",
+        help="Threads numerical libraries may start in each script while several run.",
+    ),
+)
 
 
 class WithScriptArguments(click.Command):

@@ -19,8 +19,7 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
     from buildrunner.errors import LedgerBusy, UsageError
     from buildrunner.ledger import Ledger, Reader
     from buildrunner.naming import display
-    from buildrunner.outputfolder import check_destination
-    from buildrunner.package import package
+    from buildrunner.package import check_destination, package
     from buildrunner.reports.words import count
 
     reader = Reader.open(Path(state))

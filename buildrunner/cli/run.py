@@ -6,25 +6,14 @@ from typing import Any
 
 import click
 
-from buildrunner.cli.options import Duration, Jobs, WithScriptArguments, json_option, option, state_option
+from buildrunner.cli.options import Duration, WithScriptArguments, batch_options, json_option, option, state_option
+from buildrunner.config import MODES
 from buildrunner.job import Cwd
 from buildrunner.plan import Order
 
-DEFAULT_TARGET = "python_source"
-
 
 @click.command("run", cls=WithScriptArguments)
-@click.argument("targets", nargs=-1, metavar="[TARGET]...")
-@option(
-    "-j",
-    "--jobs",
-    "--workers",
-    "jobs",
-    type=Jobs(),
-    default="auto",
-    show_default=True,
-    help="How many scripts run at once; auto: one a CPU this process may use.",
-)
+@batch_options
 @option(
     "-o",
     "--output",
@@ -37,25 +26,13 @@ DEFAULT_TARGET = "python_source"
 @option("--no-zip", is_flag=True, help="Make no package.")
 @option("--with-report", is_flag=True, help="Add report.json with times to the package.")
 @state_option
-@option("-r", "--recursive", is_flag=True, help="Also scripts in folders below.")
-@option("--include", multiple=True, metavar="GLOB", help="Only scripts whose name matches (repeatable).")
-@option("--exclude", multiple=True, metavar="GLOB", help="No scripts whose name matches (repeatable).")
 @option(
     "--mode",
-    type=click.Choice(["cold"]),
+    type=click.Choice(MODES),
     default="cold",
     show_default=True,
     help="cold: every script in an interpreter of its own.",
 )
-@option("--python", metavar="PATH", help="The Python that runs .py scripts.")
-@option(
-    "--cwd",
-    type=click.Choice([c.value for c in Cwd]),
-    default=Cwd.INVOCATION.value,
-    show_default=True,
-    help="Where scripts run: here, in their own folder, or in an empty one each.",
-)
-@option("--timeout", type=Duration(), metavar="TIME", help="End a script after this long (90s, 5m).")
 @option(
     "--grace",
     type=Duration(),
@@ -73,13 +50,6 @@ DEFAULT_TARGET = "python_source"
     default=Order.LONGEST.value,
     show_default=True,
     help="What starts first; longest goes by earlier runs.",
-)
-@option(
-    "--threads",
-    default="auto",
-    show_default=True,
-    metavar="auto|keep|N",
-    help="Threads numerical libraries may start in each script.",
 )
 @option("--resume", is_flag=True, help="Carry on an interrupted run of the same target, if there is one.")
 @json_option
@@ -112,7 +82,7 @@ def command(
     from buildrunner.server import BuildServer
 
     options = Options(
-        targets=targets or (DEFAULT_TARGET,),
+        targets=targets,
         output=output,
         zip=None if no_zip else zip_file,
         cwd=Cwd(cwd),

@@ -95,10 +95,10 @@ class Ledger(Reader):
         """Record a new run and its jobs (each with its file name), in one transaction."""
         with self.transaction():
             cursor = self.db.execute(
-                "INSERT INTO runs (name, state, target, key, args, options, jobs, python, started) "
-                "VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO runs (name, state, target, key, args, options, jobs, python, started, session) "
+                "VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?, ?)",
                 (name, to_sql(target), to_sql(key), json.dumps(args), json.dumps(options), jobs, to_sql(python),
-                 started),
+                 started, started),
             )  # fmt: skip
             run = cursor.lastrowid
             self.db.executemany(

@@ -11,18 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from buildrunner.errors import LedgerError, UsageError
-from buildrunner.job import JobState, Outcome
+from buildrunner.job import UNSPENT, JobState, Outcome
 from buildrunner.ledger import lock, store
 from buildrunner.ledger.store import from_sql, to_sql
 from buildrunner.receipt import OutputFile
 
-_RUN_COLUMNS = "id, name, state, target, key, args, options, jobs, python, started, finished, wall, exit_code, archive"
+_RUN_COLUMNS = (
+    "id, name, state, target, key, args, options, jobs, python, started, finished, wall, session, exit_code, archive"
+)
 _HISTORY_RUNS = 5
+_UNSPENT = ", ".join(f"'{outcome}'" for outcome in sorted(UNSPENT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run as recorded. Times in seconds, stamps in seconds since the epoch (UTC)."""
+    """A run as recorded. Times in seconds, stamps in seconds since the epoch (UTC).
+
+    `session` is when the process began that runs it now, or was cut off while it did; None once that ended in order.
+    `wall` counts what lies before.
+    """
 
     id: int
     name: str
@@ -35,7 +42,8 @@ class RunRow:
     python: str
     started: float
     finished: float | None
-    wall: float | None
+    wall: float
+    session: float | None
     exit_code: int | None
     archive: dict[str, Any] | None
 
@@ -209,6 +217,16 @@ class Reader:
         rows = self._query("SELECT attempt, name FROM jobs WHERE run = ? AND state = 'running'", run.id)
         return {attempt: from_sql(name) for attempt, name in rows}
 
+    def spent(self, run: RunRow) -> dict[str, int]:
+        """By job, how many ended attempts count against its retries; of jobs that are still to be decided."""
+        rows = self._query(
+            "SELECT j.name, count(*) FROM jobs j JOIN receipts r ON r.job = j.id "
+            "WHERE j.run = ? AND j.state NOT IN ('passed', 'failed', 'skipped') AND NOT r.superseded "
+            f"AND r.outcome NOT IN ({_UNSPENT}) GROUP BY j.id",
+            run.id,
+        )
+        return {from_sql(name): count for name, count in rows}
+
     def running_jobs(self, run: RunRow) -> list[tuple[str, int]]:
         """Jobs that are with a worker, and which."""
         rows = self._query(
@@ -242,7 +260,9 @@ class Reader:
     def _rows(self, sql: str, *values: object) -> Iterator[Any]:
         """Rows one by one; what SQLite has to complain of is a LedgerError."""
         try:
-            yield from self.db.execute(sql, values)
+            # `yield from` would also close the cursor when nobody reads on, and by then the database may be closed.
+            for row in self.db.execute(sql, values):  # noqa: UP028
+                yield row
         except sqlite3.Error as exc:
             raise LedgerError(f"cannot read the ledger {self.state / store.DATABASE}: {exc}") from exc
 
@@ -252,6 +272,7 @@ def _run_row(row: tuple[Any, ...]) -> RunRow:
     data = dict(zip(names, row, strict=True))
     data["target"], data["key"], data["python"] = map(from_sql, (data["target"], data["key"], data["python"]))
     data["args"] = tuple(json.loads(data["args"]))
+    data["wall"] = data["wall"] or 0.0
     data["options"] = json.loads(data["options"])
     data["archive"] = json.loads(data["archive"]) if data["archive"] else None
     return RunRow(**data)

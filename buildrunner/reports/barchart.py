@@ -3,13 +3,11 @@
 The card is white and has a frame, so that it can be read on dark pages as well.
 """
 
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from html import escape
 from unicodedata import combining, east_asian_width
 
+from buildrunner import destination
 from buildrunner.comparison import Arm, Manner, Measurement, Verdict, verdict
 from buildrunner.errors import UsageError
 from buildrunner.naming import display
@@ -165,41 +163,13 @@ def _fitting(widths: Sequence[int], room: int) -> int:
 
 def check_destination(path: str) -> None:
     """UsageError when no drawing can be written there; leaves nothing behind."""
-    shown = display(path)
-    if not path or (os.path.lexists(path) and not os.path.isfile(path)):
-        raise UsageError(f"cannot write the drawing {shown!r}: that is no file; name one with --svg FILE")
-    if os.path.exists(path) and not _is_drawing(path):
-        raise UsageError(f"cannot write the drawing {shown}: another kind of file is there; name one with --svg FILE")
-    try:
-        fd, probe = tempfile.mkstemp(prefix=".buildrunner-", dir=os.path.dirname(os.path.abspath(path)))
-    except OSError as exc:
-        raise UsageError(f"cannot write the drawing {shown}: {exc.strerror}; name another with --svg FILE") from exc
-    os.close(fd)
-    os.unlink(probe)
-
-
-def _is_drawing(path: str) -> bool:
-    with open(path, "rb") as file:
-        head = file.read(512)
-    return not head or b"<svg" in head
+    destination.check(path, what="the drawing", option="--svg FILE", ours=lambda head: b"<svg" in head)
 
 
 def write_svg(m: Measurement, path: str) -> None:
-    """Write the drawing beside its place and rename it there. UsageError when that is impossible."""
-    unfinished = None
+    """Write the drawing, whole or not at all. UsageError when that is impossible."""
     try:
-        fd, unfinished = tempfile.mkstemp(
-            prefix=".buildrunner-", suffix=".svg", dir=os.path.dirname(os.path.abspath(path))
-        )
-        with open(fd, "w", encoding="utf-8") as file:
-            file.write(svg(m))
-            umask = os.umask(0)
-            os.umask(umask)
-            os.fchmod(file.fileno(), 0o666 & ~umask)
-        os.replace(unfinished, path)
+        with destination.replacing(path) as file:
+            file.write(svg(m).encode())
     except OSError as exc:
         raise UsageError(f"cannot write the drawing {display(path)}: {exc.strerror}") from exc
-    finally:
-        if unfinished is not None:
-            with suppress(OSError):
-                os.unlink(unfinished)

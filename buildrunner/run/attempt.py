@@ -14,6 +14,7 @@ import time
 from select import POLLIN, poll
 
 from buildrunner.run import outputs
+from buildrunner.run.pidfd import open_pidfd
 
 TYPE_CHECKING = False  # as in typing, which is too big to import here
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Slot:
         self.reason: str | None = None
         self.kill_at: float | None = None
         self.own_rss = 0
-        self.children = None if hasattr(os, "pidfd_open") else _child_pipe()
+        self.children = _child_pipe_unless_pidfd()
 
     def run(self, a: Assignment) -> tuple[Any, ...]:
         """Carry out one assignment; returns the receipt's fields in order."""
@@ -197,7 +198,8 @@ class Slot:
         # posix_spawn's child shares this process's memory until exec, and Linux counts that as the child's.
         if sys.platform != "linux":
             return measured
-        if measured < self.own_rss + _RSS_MARGIN or not self.own_rss:
+        # What this process had when it last looked it still has, so only just above that is there any doubt.
+        if self.own_rss < measured < self.own_rss + _RSS_MARGIN or not self.own_rss:
             with open("/proc/self/status", "rb", buffering=0) as status:
                 self.own_rss = int(status.read().partition(b"VmHWM:")[2].split()[0]) * 1024
         return measured if measured > self.own_rss else None
@@ -244,8 +246,11 @@ class Slot:
             self.hashing = 0
 
 
-def _child_pipe() -> int:
-    """For systems without pidfd: a pipe that becomes readable when a child ends."""
+def _child_pipe_unless_pidfd() -> int | None:
+    """Where there is no pidfd: a pipe that becomes readable when a child ends."""
+    if (own := open_pidfd(os.getpid())) is not None:
+        os.close(own)
+        return None
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     _signal.signal(_signal.SIGCHLD, lambda *_: None)

@@ -78,7 +78,7 @@ def test_state_and_outcome_are_told_apart() -> None:
 
 def test_a_new_job_waits_and_has_no_attempts() -> None:
     job = Job(spec=JobSpec(name="a"))
-    assert (job.state, job.attempts, job.lost) == (JobState.WAITING, 0, 0)
+    assert (job.state, job.attempts, job.lost, job.spent) == (JobState.WAITING, 0, 0, 0)
 
 
 def test_an_assignment_goes_down_the_wire_in_the_order_of_its_fields() -> None:

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from buildrunner.errors import LedgerBusy, UsageError
 from buildrunner.ledger import lock
-from buildrunner.outputfolder import OutputFolder, check_destination
+from buildrunner.outputfolder import OutputFolder
 
 LIST = ".buildrunner-files"
 
@@ -340,37 +339,3 @@ def test_finishing_what_is_not_in_the_list_changes_nothing(folder: OutputFolder)
     before = json.loads(Path(folder.path, LIST).read_text())
     folder.finish("other", ["files/x"])
     assert json.loads(Path(folder.path, LIST).read_text()) == before
-
-
-# Where the zip goes
-
-
-def test_a_destination_is_tried_without_leaving_anything(tmp_path: Path) -> None:
-    check_destination(str(tmp_path / "result.zip"))
-    with zipfile.ZipFile(tmp_path / "old.zip", "w") as archive:
-        archive.writestr("manifest.json", "{}")
-    old = (tmp_path / "old.zip").read_bytes()
-    check_destination(str(tmp_path / "old.zip"))
-    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("old.zip", old)]
-
-
-@pytest.mark.parametrize("text", [b"print('mine')", b"PK and something else"])
-def test_a_file_that_is_no_package_is_never_a_destination(tmp_path: Path, text: bytes) -> None:
-    (tmp_path / "mine.py").write_bytes(text)
-    with pytest.raises(UsageError, match="no package of ours"):
-        check_destination(str(tmp_path / "mine.py"))
-    assert (tmp_path / "mine.py").read_bytes() == text
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [("folder", "it is a folder"), ("nowhere/x.zip", "--no-zip"), ("file/x.zip", "--no-zip")],
-)
-def test_a_destination_that_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, message: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=f"cannot write the zip {path}.*{message}"):
-        check_destination(path)
