@@ -68,13 +68,23 @@ class Skipped(Exception):
 class Arm:
     """One way of running the scripts, whose list comes by standard input, in an empty folder that holds `o`.
 
-    `ran` says how many scripts ran by what they left in that folder; None where nothing is left.
+    By what the arm left in that folder `ran` says how many scripts ran, and `took` how many seconds all of them
+    together; None where nothing is left.
     """
 
     name: str
     leaves: str
     argv: Callable[[Path], list[str]]
     ran: Callable[[Path], int] | None = None
+    took: Callable[[Path], float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of an arm: what the command took, and the seconds of all scripts where the arm records them."""
+
+    usage: Usage
+    scripts: float | None
 
 
 def measure(scripts: int = 1000, rounds: int = 5) -> Result:
@@ -87,12 +97,12 @@ def measure(scripts: int = 1000, rounds: int = 5) -> Result:
         _warm_up(work, arms, scripts)
         folder = work / "scripts"
         paths = write_list(work / "list", write_scripts(folder, scripts))
-        runs: dict[str, list[Usage]] = {arm.name: [] for arm in arms}
+        runs: dict[str, list[Run]] = {arm.name: [] for arm in arms}
         for turn in range(rounds):
             for arm in arms[:: -1 if turn % 2 else 1]:
-                usage = _run(work, arm, folder, paths, scripts)
-                runs[arm.name].append(usage)
-                say(f"round {turn + 1} of {rounds}: {arm.name}: {usage.wall:.2f} s")
+                run = _run(work, arm, folder, paths, scripts)
+                runs[arm.name].append(run)
+                say(f"round {turn + 1} of {rounds}: {arm.name}: {run.usage.wall:.2f} s")
     return {
         "scripts": scripts,
         "rounds": rounds,
@@ -117,15 +127,19 @@ def markdown(result: Result) -> str:
                 _times(arm, "times_xargs"),
                 _times(arm, "times_parallel"),
                 number(arm.get("own_ms_per_script", {}).get("median")),
+                number(arm.get("beyond_ms_per_script", {}).get("median")),
                 number(arm["cpu_seconds"]["median"]),
                 mib(arm["main_peak_rss_bytes"]),
             ]
         )
-    head = ["tool", "leaves", "wall, s", "min–max", "× xargs", "× GNU parallel", "own ms/script", "CPU, s", "peak MiB"]
+    head = ["tool", "leaves", "wall, s", "min–max", "× xargs", "× GNU parallel"]
+    head += ["over the floor, ms", "beyond scripts, ms", "CPU, s", "peak MiB"]
     lines = [
         f"{result['scripts']} scripts that are `pass`, {result['workers']} at a time, {result['rounds']} interleaved "
         "rounds; medians of whole-process wall times, start-up included; ratios are taken round by round, to "
-        f"“{XARGS}” and “{PARALLEL}”. Own ms/script: (wall - floor) ÷ scripts. Peak MiB: the main process alone.\n",
+        f"“{XARGS}” and “{PARALLEL}”. Both a script, start-up included: over the floor, wall - floor; beyond scripts, "
+        "wall - what the scripts took by the tool's own record, shared out among those that run at once. Peak MiB: the "
+        "main process alone.\n",
         table(head, rows),
     ]
     lines += [f"Not measured: {reason}.\n" for reason in result["skipped"]]
@@ -136,12 +150,12 @@ def _times(arm: Result, which: str) -> str:
     return number(arm.get(which, {}).get("median"))
 
 
-def _figures(name: str, runs: dict[str, list[Usage]], scripts: int) -> Result:
-    walls = {arm: [usage.wall for usage in usages] for arm, usages in runs.items()}
+def _figures(name: str, runs: dict[str, list[Run]], scripts: int) -> Result:
+    walls = {arm: [run.usage.wall for run in its] for arm, its in runs.items()}
     figures: Result = {
         "wall_seconds": spread(walls[name]),
-        "cpu_seconds": spread(usage.cpu for usage in runs[name]),
-        "main_peak_rss_bytes": median(peaks) if (peaks := [u.rss for u in runs[name] if u.rss]) else None,
+        "cpu_seconds": spread(run.usage.cpu for run in runs[name]),
+        "main_peak_rss_bytes": median(peaks) if (peaks := [r.usage.rss for r in runs[name] if r.usage.rss]) else None,
     }
     for key, reference in (("times_xargs", XARGS), ("times_parallel", PARALLEL)):
         if reference in walls:
@@ -149,6 +163,9 @@ def _figures(name: str, runs: dict[str, list[Usage]], scripts: int) -> Result:
     if FLOOR in walls and name != FLOOR:
         own = [1000 * (wall - floor) / scripts for wall, floor in zip(walls[name], walls[FLOOR], strict=True)]
         figures["own_ms_per_script"] = spread(own)
+    took = [1000 * (r.usage.wall - r.scripts / WIDTH) / scripts for r in runs[name] if r.scripts is not None]
+    if took:
+        figures["beyond_ms_per_script"] = spread(took)
     return figures
 
 
@@ -167,15 +184,16 @@ def _warm_up(work: Path, arms: list[Arm], scripts: int) -> None:
             raise RuntimeError(f"{arm.name}: {len(ran)} starts of {len(set(ran))} different scripts, not {scripts}")
 
 
-def _run(work: Path, arm: Arm, folder: Path, paths: Path, scripts: int) -> Usage:
+def _run(work: Path, arm: Arm, folder: Path, paths: Path, scripts: int) -> Run:
     here = work / "run"
     (here / "o").mkdir(parents=True)
     argv = arm.argv(folder)  # outside the timing: it may write a file
     usage = timed(argv, cwd=here, stdin=paths)
     if arm.ran is not None and (ran := arm.ran(here)) != scripts:
         raise RuntimeError(f"{arm.name}: {ran} of {scripts} scripts ran")
+    run = Run(usage=usage, scripts=arm.took(here) if arm.took else None)
     shutil.rmtree(here)
-    return usage
+    return run
 
 
 def _arms(work: Path) -> tuple[list[Arm], list[str]]:
@@ -239,12 +257,17 @@ def _parallel(_: Path) -> Arm:
         raise Skipped(f"{PARALLEL}: the program called parallel is not GNU's")
     argv = [program, "-0", f"-j{WIDTH}", "--joblog", "joblog", "--results", "o/", sys.executable]
 
+    def rows(here: Path) -> list[list[str]]:
+        return [line.split("\t") for line in (here / "joblog").read_text().splitlines()[1:]]
+
     def ran(here: Path) -> int:
-        lines = (here / "joblog").read_text().splitlines()[1:]
-        passed = sum(line.split("\t")[6:8] == ["0", "0"] for line in lines)
+        passed = sum(row[6:8] == ["0", "0"] for row in rows(here))
         return min(passed, sum(1 for _ in (here / "o").rglob("stdout")))
 
-    return Arm(name=PARALLEL, leaves="output, job log", argv=lambda _: argv, ran=ran)
+    def took(here: Path) -> float:
+        return sum(float(row[3]) for row in rows(here))
+
+    return Arm(name=PARALLEL, leaves="output, job log", argv=lambda _: argv, ran=ran, took=took)
 
 
 def _buildrunner(_: Path) -> Arm:
@@ -259,7 +282,13 @@ def _buildrunner(_: Path) -> Arm:
         logs = here / "output" / "logs"
         return min(passed, *(sum(1 for _ in logs.glob(f"*.{suffix}")) for suffix in ("out", "err")))
 
-    return Arm(name=BUILD, leaves="output, receipts, history", argv=argv, ran=ran)
+    def took(here: Path) -> float:
+        reader = Reader.open(here / "state")
+        seconds = sum(total for _, _, total in reader.totals_by_job(reader.run()))
+        reader.close()
+        return seconds
+
+    return Arm(name=BUILD, leaves="output, receipts, history", argv=argv, ran=ran, took=took)
 
 
 def _outputs(here: Path) -> int:
