@@ -199,7 +199,8 @@ def _run(work: Path, arm: Arm, folder: Path, paths: Path, scripts: int) -> Run:
 def _arms(work: Path) -> tuple[list[Arm], list[str]]:
     """The arms that can be had here, and why the others cannot."""
     arms, skipped = [], []
-    for make in (_floor, _xargs, _xargs_captured, _make, _threads, _parallel, _buildrunner):
+    # What is compared most closely is neighbours: a machine that is shared changes its speed from minute to minute.
+    for make in (_xargs, _make, _threads, _floor, _buildrunner, _xargs_captured, _parallel):
         try:
             arms.append(make(work))
         except Skipped as reason:

@@ -1,0 +1,100 @@
+"""The pool with real workers: what it does with work that lies ahead of them."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildrunner.job import Assignment
+from buildrunner.pool import PoolEvent, Received, Returned, WorkerPool
+
+LONG = 1000.0  # seconds
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[WorkerPool]:
+    """Two workers whose scripts run in `tmp_path`."""
+
+    def hello(worker: int) -> dict[str, Any]:
+        return {"env": dict(os.environ), "cwd": str(tmp_path), "ready": str(tmp_path / f"ready-{worker}")}
+
+    pool = WorkerPool(2, folder=str(tmp_path), hello=hello)
+    pool.start()
+    yield pool
+    pool.stop(0)
+    pool.close()
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Callable[[str], Assignment]:
+    """Makes assignments that end when their gate, a file of the attempt's name, is there."""
+
+    def make(attempt: str) -> Assignment:
+        script = f"until [ -e {attempt}.gate ]; do sleep 0.02; done"
+        return Assignment(
+            attempt=attempt,
+            job=attempt,
+            number=1,
+            argv=("/bin/sh", "-c", script),
+            cwd=None,
+            env=(("BUILDRUNNER_ATTEMPT_ID", attempt),),
+            stdout=f"{attempt}.out",
+            stderr=f"{attempt}.err",
+            output_dir=f"{attempt}.dir",
+            timeout=60.0,
+            grace=0.0,
+        )
+
+    return make
+
+
+def events_until(pool: WorkerPool, kind: type[PoolEvent]) -> Any:
+    """The first event of this kind; waits for it."""
+    for _ in range(1000):
+        for event in pool.wait(10.0):
+            if isinstance(event, kind):
+                return event
+    pytest.fail(f"no {kind.__name__}")
+
+
+def test_nothing_is_fetched_back_while_all_are_busy(
+    pool: WorkerPool, waiting: Callable[[str], Assignment], tmp_path: Path
+) -> None:
+    pool.send(0, [waiting("a1"), waiting("a2"), waiting("a3")])
+    pool.send(1, [waiting("b1")])
+    left = pool.recall_stalled(LONG)
+    assert left is not None
+    assert LONG / 2 < left <= LONG
+    (tmp_path / "a1.gate").touch()
+    (tmp_path / "a2.gate").touch()
+    assert events_until(pool, Received).receipt.attempt == "a1"
+    assert events_until(pool, Received).receipt.attempt == "a2"
+    assert (pool.outstanding(0), pool.outstanding(1)) == (1, 1)
+
+
+def test_what_lies_ahead_is_fetched_back_for_a_worker_that_has_nothing_to_do(
+    pool: WorkerPool, waiting: Callable[[str], Assignment], tmp_path: Path
+) -> None:
+    pool.send(0, [waiting("a1"), waiting("a2"), waiting("a3")])
+    pool.send(1, [waiting("b1")])
+    (tmp_path / "b1.gate").touch()
+    assert events_until(pool, Received).receipt.attempt == "b1"
+    assert pool.recall_stalled(LONG) is None
+    assert events_until(pool, Returned).attempts == ("a2", "a3")
+    assert (pool.outstanding(0), pool.outstanding(1)) == (1, 0)
+    assert pool.stalled(0)
+    pool.send(1, [waiting("a2")])
+    (tmp_path / "a2.gate").touch()
+    assert events_until(pool, Received).receipt.attempt == "a2"
+
+
+def test_what_lies_behind_a_long_attempt_is_fetched_back(
+    pool: WorkerPool, waiting: Callable[[str], Assignment]
+) -> None:
+    pool.send(0, [waiting("a1"), waiting("a2")])
+    pool.send(1, [waiting("b1")])
+    while (left := pool.recall_stalled(0.1)) is not None:
+        assert pool.wait(left) == []
+    assert events_until(pool, Returned).attempts == ("a2",)
