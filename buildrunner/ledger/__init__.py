@@ -127,8 +127,8 @@ class Ledger(Reader):
         self._cursor.execute("DELETE FROM attempts WHERE id = ?", (attempt,))
         self._cursor.execute(
             "UPDATE jobs SET state = 'ready', attempt = (SELECT attempt FROM receipts "
-            "WHERE job = ?1 AND NOT superseded ORDER BY number DESC LIMIT 1), attempts = attempts - 1 "
-            "WHERE id = ?1 AND state = 'running' AND attempt = ?2",
+            "WHERE job = jobs.id AND NOT superseded ORDER BY number DESC LIMIT 1), attempts = attempts - 1 "
+            "WHERE id = ? AND state = 'running' AND attempt = ?",
             (job, attempt),
         )
 

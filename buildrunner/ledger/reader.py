@@ -127,8 +127,8 @@ class Reader:
                 raise UsageError(f"no run is recorded in {self.state}")
         else:
             rows = self._query(
-                f"SELECT {_RUN_COLUMNS} FROM runs WHERE name = ?1 OR substr(name, 1, length(?1)) = ?1 "
-                "ORDER BY name = ?1 DESC, id LIMIT 2",
+                f"SELECT {_RUN_COLUMNS} FROM (SELECT ? AS asked) JOIN runs "
+                "ON substr(name, 1, length(asked)) = asked ORDER BY name = asked DESC, id LIMIT 2",
                 to_sql(name),
             )
             if not rows or not name:

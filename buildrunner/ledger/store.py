@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
@@ -15,20 +17,15 @@ LOCK = "lock"
 def open_writer(state: Path) -> sqlite3.Connection:
     """The one writing connection, with the newest schema. The caller holds the lock."""
     path = state / DATABASE
-    db = None
-    try:
+    with _complaining(f"cannot use the ledger {path}", "; name another folder with --state DIR") as undo:
         db = sqlite3.connect(path, isolation_level=None, timeout=60.0)
+        undo.callback(db.close)
         # WAL with NORMAL survives the death of any process; only a power cut can take the last commits.
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: each checkpoint waits for the disk twice
         _migrate(db, path)
-    except (sqlite3.Error, LedgerError) as exc:
-        if db is not None:
-            db.close()
-        if isinstance(exc, LedgerError):
-            raise
-        raise LedgerError(f"cannot use the ledger {path}: {exc}; name another folder with --state DIR") from exc
+        undo.pop_all()
     return db
 
 
@@ -37,19 +34,25 @@ def open_reader(state: Path) -> sqlite3.Connection:
     path = state / DATABASE
     if not path.exists():
         raise UsageError(f"there is no ledger in {state}: nothing was run here; name its folder with --state DIR")
-    try:
-        db = sqlite3.connect(
-            f"file:{quote(os.fsencode(path.absolute()))}?mode=ro",
-            uri=True,
-            isolation_level=None,
-            timeout=60.0,
-        )
+    with _complaining(f"cannot read the ledger {path}") as undo:
+        uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60.0)
+        undo.callback(db.close)
         found = db.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.Error as exc:
-        raise LedgerError(f"cannot read the ledger {path}: {exc}") from exc
-    if found != len(_migrations()):
-        _refuse_version(path, found)
+        if found != len(_migrations()):
+            _refuse_version(path, found)
+        undo.pop_all()
     return db
+
+
+@contextmanager
+def _complaining(what: str, remedy: str = "") -> Iterator[ExitStack]:
+    """What SQLite has to complain of becomes a LedgerError, after whatever was begun is undone."""
+    try:
+        with ExitStack() as undo:
+            yield undo
+    except sqlite3.Error as exc:
+        raise LedgerError(f"{what}: {exc}{remedy}") from exc
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
