@@ -9,20 +9,19 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from buildrunner import adoption
+from buildrunner import adoption, assignments
 from buildrunner.config import Options
 from buildrunner.errors import BuildrunnerError, PackageError, UsageError
 from buildrunner.events import Listener, Packaging, RunStarted
-from buildrunner.interpreters import call, choose_python
-from buildrunner.job import FINAL_STATES, Assignment, Attempt, Job, JobEvent, JobSpec, JobState, advance
+from buildrunner.interpreters import choose_python
+from buildrunner.job import FINAL_STATES, Job, JobEvent, JobState, advance
 from buildrunner.ledger import Ledger, RunRow, spec_from_json
 from buildrunner.loop import Loop
-from buildrunner.machine import thread_variables
 from buildrunner.naming import display
 from buildrunner.outputfolder import OutputFolder
 from buildrunner.plan import Plan
@@ -230,7 +229,7 @@ class BuildServer:
             plan=plan,
             pool=pool,
             jobs=jobs,
-            assign=_assigner(folder, self._options, run.options["directory"]),
+            assign=assignments.assigner(folder, run.options["directory"], grace=self._options.grace),
             directory=run.options["directory"],
             listeners=self._listeners,
             max_fail=self._options.max_fail,
@@ -288,10 +287,7 @@ class BuildServer:
         return summarise(ledger, run, notices=notices)
 
     def _make_pool(self, run: RunRow, folder: OutputFolder, journals: Path) -> WorkerPool:
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("BUILDRUNNER_")}
-        environ |= thread_variables(self._options.threads, parallel=run.workers, environ=environ)
-        environ["BUILDRUNNER_RUN_ID"] = run.name
-        environ["BUILDRUNNER_PARALLEL"] = str(run.workers)
+        environ = assignments.environment(os.environ, run=run.name, parallel=run.workers, threads=self._options.threads)
         directory = run.options["directory"]
 
         def hello(worker: int) -> dict[str, Any]:
@@ -365,37 +361,6 @@ class Interrupted(BuildrunnerError):
     def __init__(self, number: int) -> None:
         super().__init__("interrupted while packaging; `buildrunner package` makes the zip")
         self.exit_code = 128 + number
-
-
-def _assigner(folder: OutputFolder, options: Options, directory: str) -> Callable[[JobSpec, str, Attempt], Assignment]:
-    """Makes assignments: where a script runs, what it is called with, where its output goes."""
-
-    def assign(spec: JobSpec, file: str, attempt: Attempt) -> Assignment:
-        if attempt.number > 1:
-            folder.set_aside(file, attempt.number - 1)
-        output_dir = folder.outputs(file)
-        argv, cwd = call(spec, directory, output_dir)
-        return Assignment(
-            attempt=attempt.id,
-            job=spec.name,
-            number=attempt.number,
-            argv=argv,
-            cwd=cwd,
-            env=(
-                *spec.env,
-                ("BUILDRUNNER_JOB_NAME", spec.name),
-                ("BUILDRUNNER_ATTEMPT_ID", attempt.id),
-                ("BUILDRUNNER_ATTEMPT_NUMBER", str(attempt.number)),
-                ("BUILDRUNNER_OUTPUT_DIR", output_dir),
-            ),
-            stdout=folder.log(file, "out"),
-            stderr=folder.log(file, "err"),
-            output_dir=output_dir,
-            timeout=spec.timeout,
-            grace=options.grace,
-        )
-
-    return assign
 
 
 def _left_files(ledger: Ledger, run: RunRow) -> Iterator[str]:

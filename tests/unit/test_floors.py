@@ -14,7 +14,7 @@ PACKAGE = Path(buildrunner.__file__).parent
 FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events"),
     (
-        "config", "destination", "machine", "interpreters", "scan", "ledger", "ledger.*", "outputfolder",
+        "assignments", "config", "destination", "machine", "interpreters", "scan", "ledger", "ledger.*", "outputfolder",
         "processes", "strays", "summary", "timed", "package", "reports", "reports.*", "run", "run.*",
     ),
     ("pool", "loop", "adoption", "bench"),

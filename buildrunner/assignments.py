@@ -1,0 +1,46 @@
+"""What a script is given: its environment, where it runs, what it is called with, where its output goes."""
+
+from collections.abc import Callable, Mapping
+
+from buildrunner.interpreters import call
+from buildrunner.job import Assignment, Attempt, JobSpec
+from buildrunner.machine import thread_variables
+from buildrunner.outputfolder import OutputFolder
+
+
+def environment(environ: Mapping[str, str], *, run: str, parallel: int, threads: str) -> dict[str, str]:
+    """What all scripts of a run have in common; what an outer buildrunner set for its own script is left out."""
+    common = {name: value for name, value in environ.items() if not name.startswith("BUILDRUNNER_")}
+    common |= thread_variables(threads, parallel=parallel, environ=common)
+    return common | {"BUILDRUNNER_RUN_ID": run, "BUILDRUNNER_PARALLEL": str(parallel)}
+
+
+def assigner(folder: OutputFolder, directory: str, *, grace: float) -> Callable[[JobSpec, str, Attempt], Assignment]:
+    """Makes the assignment of an attempt, given its job's spec and file name; an earlier attempt's logs make way."""
+
+    def assign(spec: JobSpec, file: str, attempt: Attempt) -> Assignment:
+        if attempt.number > 1:
+            folder.set_aside(file, attempt.number - 1)
+        output_dir = folder.outputs(file)
+        argv, cwd = call(spec, directory, output_dir)
+        return Assignment(
+            attempt=attempt.id,
+            job=spec.name,
+            number=attempt.number,
+            argv=argv,
+            cwd=cwd,
+            env=(
+                *spec.env,
+                ("BUILDRUNNER_JOB_NAME", spec.name),
+                ("BUILDRUNNER_ATTEMPT_ID", attempt.id),
+                ("BUILDRUNNER_ATTEMPT_NUMBER", str(attempt.number)),
+                ("BUILDRUNNER_OUTPUT_DIR", output_dir),
+            ),
+            stdout=folder.log(file, "out"),
+            stderr=folder.log(file, "err"),
+            output_dir=output_dir,
+            timeout=spec.timeout,
+            grace=grace,
+        )
+
+    return assign
