@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from buildrunner.run.pidfd import open_pidfd
+
 Result = dict[str, Any]
 
 _COMMAND = Path(sys.executable).with_name("buildrunner")  # what a user types, where it is installed
@@ -51,8 +53,7 @@ def timed(
     with open(stdin or os.devnull, "rb") as source, open(words, "wb") as sink:
         begin = time.monotonic()
         process = subprocess.Popen(argv, cwd=cwd, env=_ENVIRONMENT, stdin=source, stdout=sink, stderr=sink)
-        if hasattr(os, "pidfd_open"):
-            pidfd = os.pidfd_open(process.pid)
+        if (pidfd := open_pidfd(process.pid)) is not None:
             poller = select.poll()
             poller.register(pidfd, select.POLLIN)
             while not poller.poll(_SAMPLE_MS):

@@ -137,9 +137,8 @@ def markdown(result: Result) -> str:
     lines = [
         f"{result['scripts']} scripts that are `pass`, {result['workers']} at a time, {result['rounds']} interleaved "
         "rounds; medians of whole-process wall times, start-up included; ratios are taken round by round, to "
-        f"“{XARGS}” and “{PARALLEL}”. Both a script, start-up included: over the floor, wall - floor; beyond scripts, "
-        "wall - what the scripts took by the tool's own record, shared out among those that run at once. Peak MiB: the "
-        "main process alone.\n",
+        f"“{XARGS}” and “{PARALLEL}”. Over the floor: (wall - floor) per script. Beyond scripts: (wall - what the "
+        f"scripts took by the tool's own record ÷ {WIDTH}) per script. Peak MiB: the main process alone.\n",
         table(head, rows),
     ]
     lines += [f"Not measured: {reason}.\n" for reason in result["skipped"]]
@@ -163,9 +162,9 @@ def _figures(name: str, runs: dict[str, list[Run]], scripts: int) -> Result:
     if FLOOR in walls and name != FLOOR:
         own = [1000 * (wall - floor) / scripts for wall, floor in zip(walls[name], walls[FLOOR], strict=True)]
         figures["own_ms_per_script"] = spread(own)
-    took = [1000 * (r.usage.wall - r.scripts / WIDTH) / scripts for r in runs[name] if r.scripts is not None]
-    if took:
-        figures["beyond_ms_per_script"] = spread(took)
+    beyond = [1000 * (r.usage.wall - r.scripts / WIDTH) / scripts for r in runs[name] if r.scripts is not None]
+    if beyond:
+        figures["beyond_ms_per_script"] = spread(beyond)
     return figures
 
 

@@ -23,6 +23,14 @@ def interrupted(ledger: Ledger, key: str) -> RunRow | None:
     return newest if newest and newest.state in ("interrupted", "running") else None
 
 
+def left_behind(ledger: Ledger, run: RunRow) -> str | None:
+    """The newest earlier run that is interrupted and could be carried on."""
+    for other in ledger.runs():
+        if other.id < run.id and other.state in ("interrupted", "running") and not ledger.replaced_by(other):
+            return other.name
+    return None
+
+
 def adopt(loop: Loop, journals: Path, running: dict[str, str]) -> None:
     """Hand the loop what the workers of the dead server wrote, and end what they left running."""
     paths = sorted(journals.glob("*.journal"))

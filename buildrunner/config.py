@@ -48,6 +48,9 @@ class Options:
             raise UsageError("a target without a name: name a folder or a script to run")
         if not self.targets:
             raise UsageError("name a folder or a script to run")
+        for option in ("output", "zip", "state"):
+            if getattr(self, option) == "":
+                raise UsageError(f"--{option} without a name: name a {'file' if option == 'zip' else 'folder'}")
         if self.jobs is not None and not 1 <= self.jobs <= MOST_JOBS:
             raise UsageError(f"--jobs {self.jobs}: give a number from 1 to {MOST_JOBS}, or auto (here {cpus()})")
         if self.mode not in MODES:

@@ -1,7 +1,9 @@
-"""A file the user named for us to write: nothing of a stranger's is replaced, and it is written whole or not at all."""
+"""A file the user named for us to write: only one we made is replaced, and it is written whole or not at all."""
 
+import fcntl
 import os
 import tempfile
+from binascii import crc32
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
@@ -9,25 +11,27 @@ from typing import IO
 from buildrunner.errors import UsageError
 from buildrunner.naming import display
 
-_HEAD = 512
 
-
-def check(path: str, *, what: str, option: str, ours: Callable[[bytes], bool], instead: str = "") -> None:
+def check(path: str, *, what: str, option: str, ours: Callable[[IO[bytes]], bool], instead: str = "") -> None:
     """UsageError when `what` cannot be written there; leaves nothing behind.
 
-    `ours` says by a file's first bytes whether it is one of the kind, which alone may be replaced (as may an empty
-    one). `option` is what names another place, `instead` what else would help.
+    `ours` says whether an open file is one we made, which alone may be replaced (as may an empty one). `option` is what
+    names another place, `instead` what else would help.
     """
     shown = display(path) or "''"
-    if not path or os.path.isdir(path):
+    if not path or path.endswith(os.sep) or os.path.isdir(path):
         why = "it is a folder" if path else "that is no name"
         raise UsageError(f"cannot write {what} {shown}: {why}; name a file with {option}")
-    if os.path.lexists(path) and not _may_be_replaced(path, ours):
-        raise UsageError(
-            f"cannot write {what} {shown}: a file that is none of ours is there; name another with {option}"
-        )
     try:
-        fd, probe = tempfile.mkstemp(prefix=".buildrunner-", dir=_folder(path))
+        there = bool(os.stat(path))
+    except FileNotFoundError:
+        there = False
+    except OSError as exc:
+        raise UsageError(f"cannot write {what} {shown}: {exc.strerror}; name another with {option}{instead}") from exc
+    if there and not _may_be_replaced(path, ours):
+        raise UsageError(f"cannot write {what} {shown}: what is there is none of ours; name another with {option}")
+    try:
+        fd, probe = tempfile.mkstemp(prefix=".buildrunner-", dir=os.path.dirname(os.path.realpath(path)))
     except OSError as exc:
         raise UsageError(f"cannot write {what} {shown}: {exc.strerror}; name another with {option}{instead}") from exc
     os.close(fd)
@@ -36,37 +40,54 @@ def check(path: str, *, what: str, option: str, ours: Callable[[bytes], bool], i
 
 @contextmanager
 def replacing(path: str) -> Iterator[IO[bytes]]:
-    """A file to write beside `path`, which takes its place, safe on the disk, when the block ends well."""
-    fd, unfinished = tempfile.mkstemp(prefix=".buildrunner-", dir=_folder(path))
-    try:
-        with open(fd, "w+b") as file:
+    """A file to write beside `path`, which takes its place, safe on the disk, when the block ends well.
+
+    A link stays, and what it leads to is written.
+    """
+    folder, name = os.path.split(os.path.realpath(path))
+    # One name for every try, so that what a killed one left is written over.
+    unfinished = os.path.join(folder, f".buildrunner-{crc32(os.fsencode(name)):08x}")
+    with open(_open_alone(unfinished), "w+b") as file:
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
             umask = os.umask(0)
             os.umask(umask)
             os.fchmod(file.fileno(), 0o666 & ~umask)
-        os.replace(unfinished, path)
-        _sync_folder(_folder(path))
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(unfinished)
-        raise
+            os.replace(unfinished, os.path.join(folder, name))
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(unfinished)
+            raise
+    with suppress(OSError):  # the file is there and whole; not every file system and every user may do this
+        _sync_folder(folder)
 
 
-def _folder(path: str) -> str:
-    return os.path.dirname(os.path.abspath(path))
+def _open_alone(path: str) -> int:
+    """An empty file that no other process writes; BlockingIOError when one does."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.lstat(path)):
+                    os.ftruncate(fd, 0)
+                    return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # whoever held it has just given it its final name
 
 
-def _may_be_replaced(path: str, ours: Callable[[bytes], bool]) -> bool:
+def _may_be_replaced(path: str, ours: Callable[[IO[bytes]], bool]) -> bool:
     if not os.path.isfile(path):
         return False  # opening a pipe would wait for somebody to write
     try:
         with open(path, "rb") as file:
-            head = file.read(_HEAD)
+            return not os.fstat(file.fileno()).st_size or ours(file)
     except OSError:
         return False
-    return not head or ours(head)
 
 
 def _sync_folder(folder: str) -> None:

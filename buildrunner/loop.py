@@ -7,6 +7,7 @@ committed do the attempts go to their workers and the listeners hear of the rece
 import hashlib
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from buildrunner.events import Event, JobEnded, Listener, Stopping, WorkerLost
@@ -33,8 +34,9 @@ _SHORT = 0.05  # seconds; only behind an attempt expected to be this short may a
 _STALLED = 0.1  # seconds; after this what lies behind an attempt is fetched back
 _SCRIPT_CHUNK = 1 << 15
 _MOST_AHEAD = 8
+_RECENT = 16  # attempts
 _AHEAD_SECONDS = 0.16  # work that should lie with a worker, so that it need not wait for the server
-_MOST_ASSIGNMENT_BYTES = 8192  # longer ones never lie ahead: a socket's buffer must hold all of them
+_MOST_ASSIGNMENT_BYTES = 16384  # longer ones never lie ahead: a socket's buffer (208 KiB) must hold all of them
 
 MakeAssignment = Callable[[JobSpec, str, Attempt], Assignment]
 
@@ -76,7 +78,8 @@ class Loop:
         self._done = sum(job.state in FINAL_STATES for job in self._jobs.values())
         self._failed = sum(job.state is JobState.FAILED for job in self._jobs.values())
         self._current: dict[str, str] = {}  # attempt → job, for all that lie with workers
-        self._pace: float | None = None  # recent seconds an attempt
+        self._pace: float | None = None  # recent seconds an attempt, on average
+        self._recent: deque[float] = deque(maxlen=_RECENT)
         self._news: list[Event] = []
         self._stop_asked = 0
         self._stop_told = 0
@@ -114,6 +117,7 @@ class Loop:
             self._take_back([a for a in self._current if a not in started])
             self._lose(list(self._current), None, "the server ended before it did")
         self._pace = None  # adopted times say nothing about what runs next
+        self._recent.clear()
         self.last_end = None
 
     def run(self) -> None:
@@ -129,7 +133,7 @@ class Loop:
                 timeout = None
             else:
                 timeout = self._pool.recall_stalled(_STALLED)
-            events = self._pool.wait(timeout, pace=self._pace)
+            events = self._pool.wait(timeout, pace=min(self._recent, default=None))
         self._skip_rest()
 
     def _turn(self, events: Sequence[PoolEvent]) -> None:
@@ -167,11 +171,16 @@ class Loop:
             while room > 0 and self._plan.ready > self._pool.size:
                 spec = self._plan.take()
                 assert spec is not None
-                if (self._plan.estimate(spec.name) or 0.0) > _SHORT or _wire_size(spec) > _MOST_ASSIGNMENT_BYTES:
+                if (self._plan.estimate(spec.name) or 0.0) > _SHORT or self._wire_size(spec) > _MOST_ASSIGNMENT_BYTES:
                     self._plan.put_back(spec.name)
                     return
                 batches.setdefault(worker, []).append(self._start(spec, worker))
                 room -= 1
+
+    def _wire_size(self, spec: JobSpec) -> int:
+        """The most bytes its assignment can have: four a character; name and folder stand in several paths."""
+        own = sum(map(len, (*spec.command, *spec.args))) + sum(len(k) + len(v) for k, v in spec.env)
+        return 4 * (own + len(spec.script or "") + 4 * (len(spec.name) + len(self._directory))) + 1024
 
     def _depth(self) -> int:
         # What lies ahead starts before the server hears of a failure, so nothing may when failures are counted.
@@ -205,6 +214,7 @@ class Loop:
         self.last_end = time.monotonic()
         if not lost:
             self._pace = receipt.seconds if self._pace is None else 0.8 * self._pace + 0.2 * receipt.seconds
+            self._recent.append(receipt.seconds)
             self._plan.observe(name, receipt.seconds)
         final = event is not JobEvent.RETRY
         if event in (JobEvent.PASS, JobEvent.FAIL):
@@ -320,7 +330,3 @@ def _sha256(directory: str, script: str | None) -> str | None:
         return None
     finally:
         os.close(fd)
-
-
-def _wire_size(spec: JobSpec) -> int:
-    return sum(map(len, spec.args)) + sum(len(k) + len(v) for k, v in spec.env) + 512

@@ -56,8 +56,10 @@ def check_destination(path: str) -> None:
     destination.check(path, what="the zip", option="--zip FILE", ours=_is_package, instead=", or none with --no-zip")
 
 
-def _is_package(head: bytes) -> bool:
-    return head.startswith(b"PK") and MANIFEST.encode() in head[:64]
+def _is_package(file: IO[bytes]) -> bool:
+    """Whether there is a seal of ours; whether it holds is what `verify` is for."""
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _SEAL_LENGTH))
+    return file.read().startswith(_SEAL)
 
 
 def package(

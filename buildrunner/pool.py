@@ -179,8 +179,8 @@ class WorkerPool:
     def wait(self, timeout: float | None, *, pace: float | None = None) -> list[PoolEvent]:
         """What happened; empty when `timeout` seconds passed or somebody wrote to `wakeup_fd`.
 
-        `pace` is how long attempts take of late, in seconds. While every worker has work lying ahead for longer than
-        that, what happens in the meantime is collected, so that it shares one wake-up and one commit.
+        `pace` is how long attempts take of late at the least, in seconds. While every worker has work lying ahead for
+        longer than that, what happens in the meantime is collected, so that it shares one wake-up and one commit.
         """
         events: list[PoolEvent] = []
         ready = self._selector.select(timeout)
@@ -191,6 +191,7 @@ class WorkerPool:
                 w: _Worker | None = key.data
                 if w is None:
                     self._drain_wakeups()
+                    lingered = True  # somebody is in a hurry
                 elif key.fd == w.pidfd or (self._workers.get(w.number) is w and not self._receive(w, events)):
                     dead.append(w)
             for w in dead:

@@ -82,7 +82,8 @@ class BuildServer:
 
     def _set_up(self, listeners: Iterable[Listener], *, age: float) -> None:
         self._listeners = tuple(listeners)
-        self._began = time.monotonic() - age
+        self._age = age
+        self._began = 0.0  # monotonic
         self._loop: Loop | None = None
         self._signal: int | None = None
         self._packaging = False
@@ -95,6 +96,7 @@ class BuildServer:
         NothingToRun, UsageError, LedgerBusy, LedgerError, PoolError or PackageError.
         """
         options = self._options
+        self._begin()
         python, why = choose_python(options.python, os.environ)
         batch = make_batch(options, python)
         if options.zip:
@@ -147,12 +149,19 @@ class BuildServer:
             raise UsageError(f"there is no ledger in {state}: nothing to resume; name its folder with --state DIR")
         with Ledger(state, purpose="buildrunner resume") as ledger:
             row = ledger.run(run)
-            if row.state in ("finished", "cancelled"):
-                return summarise(ledger, row, notices=(f"run {row.name} is complete; nothing was run",))
             options = {f: row.options[f] for f in Options.__dataclass_fields__}
             server = cls.from_options(Options.from_json(options), listeners=listeners, age=age)
+            server._begin()
             with server._signals(handle_signals):
-                return server._resume(ledger, row)
+                if row.state not in ("finished", "cancelled"):
+                    return server._resume(ledger, row)
+                notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
+                if run is None and (left := adoption.left_behind(ledger, row)):
+                    notices += (f"run {left} of another target is interrupted: `buildrunner resume {left}`",)
+                if row.state == "finished" and row.archive is None and not ledger.replaced_by(row):
+                    server._require_directory(row)
+                    return server._deliver(ledger, row, notices)
+                return summarise(ledger, row, notices=notices)
 
     def stop(self) -> None:
         """End the run: what runs gets TERM, the grace time, then KILL. A second call kills at once."""
@@ -171,9 +180,17 @@ class BuildServer:
                     f"carry it on with `buildrunner resume {run.name}`, or leave --resume out for a new run"
                 )
 
-    def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
+    def _begin(self) -> None:
+        """A session begins; only the first of this object had a process that began for it."""
+        self._began = time.monotonic() - self._age
+        self._age = 0.0
+
+    def _require_directory(self, run: RunRow) -> None:
         if os.getcwd() != run.options["directory"]:
             raise UsageError(f"run {run.name} was started in {display(run.options['directory'])}: resume it from there")
+
+    def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
+        self._require_directory(run)
         if later := ledger.replaced_by(run):
             raise UsageError(
                 f"run {run.name} cannot be carried on: {later} ran the same target later, and the output folder "
@@ -267,11 +284,13 @@ class BuildServer:
             code = 128 + (self._signal or signal.SIGINT)
             run = ledger.set_run(run, state="interrupted", exit_code=code, **ended)
             return summarise(ledger, run, notices=notices)
-        counts = ledger.counts(run)
-        code = 0 if set(counts) <= {"passed"} else 1
-        run = ledger.set_run(run, state="finished", exit_code=code, **ended)
+        run = ledger.set_run(run, state="finished", exit_code=_exit_code(ledger, run), **ended)
         if self._signal is not None:
             raise Interrupted(self._signal)
+        return self._deliver(ledger, run, notices)
+
+    def _deliver(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
+        """Package a finished run if that was asked for, and sum it up."""
         if self._options.zip:
             from buildrunner.package import package
 
@@ -282,7 +301,7 @@ class BuildServer:
             except PackageError as exc:
                 run = ledger.set_run(run, exit_code=exc.exit_code)
                 return summarise(ledger, run, notices=(*notices, str(exc)))
-            run = ledger.set_run(run, archive=archive)
+            run = ledger.set_run(run, archive=archive, exit_code=_exit_code(ledger, run))
             notices += tuple(f"changed after its script ended, so not packaged as it was: {path}" for path in changed)
         return summarise(ledger, run, notices=notices)
 
@@ -361,6 +380,10 @@ class Interrupted(BuildrunnerError):
     def __init__(self, number: int) -> None:
         super().__init__("interrupted while packaging; `buildrunner package` makes the zip")
         self.exit_code = 128 + number
+
+
+def _exit_code(ledger: Ledger, run: RunRow) -> int:
+    return 0 if set(ledger.counts(run)) <= {"passed"} else 1
 
 
 def _left_files(ledger: Ledger, run: RunRow) -> Iterator[str]:

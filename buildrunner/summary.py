@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,17 +89,31 @@ def speed(reader: Reader, run: RunRow) -> Parallelism:
 
 
 def wall_seconds(reader: Reader, run: RunRow, now: float | None = None) -> float:
-    """Wall seconds of a run's sessions: of the one that goes on until `now`, of one cut off until its last receipt."""
+    """Wall seconds of a run's sessions: of one that goes on until `now`, of one cut off until its last sign of life."""
     if run.session is None:
         return run.wall
-    end = now or reader.last_end(run) or run.session
+    end = now or max(reader.last_end(run) or 0.0, *_journal_times(reader, run))
     return run.wall + max(0.0, end - run.session)
+
+
+def _journal_times(reader: Reader, run: RunRow) -> Iterator[float]:
+    """When each worker last wrote in its journal: at the latest when it noticed that its server was gone."""
+    yield 0.0
+    for journal in (reader.state / "runs" / run.name).glob("*.journal"):
+        with suppress(FileNotFoundError):
+            yield journal.stat().st_mtime
+
+
+def idle(speed: Parallelism, busy: float) -> float:
+    """Seconds a worker had no script, of a run that has ended."""
+    return max(0.0, speed.wall_seconds - busy)
 
 
 def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
     """The document; its `results` are an iterator, so that 100,000 of them need not be in memory at once."""
     s = speed(reader, run)
     state = real_state(reader, run)
+    at_work = _at_work(reader, run)
     return {
         "schema": SCHEMA,
         "run": run.name,
@@ -116,10 +131,10 @@ def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
         "eta_seconds": None,
         "totals": _totals(reader, run),
         "workers": [
-            {"worker": w, "busy_seconds": _round(b), "idle_seconds": _round(max(0.0, s.wall_seconds - b))}
+            {"worker": w, "busy_seconds": _round(b), "idle_seconds": _round(idle(s, b)) if state != "running" else None}
             for w, b in reader.busy(run)
         ],
-        "results": (_result(run, row, alive=state == "running") for row in reader.results(run)),
+        "results": (_result(run, row, at_work) for row in reader.results(run)),
         "archive": run.archive,
     }
 
@@ -145,10 +160,8 @@ def stamp(seconds: float | None) -> str | None:
 
 def _totals(reader: Reader, run: RunRow) -> dict[str, int]:
     counts = reader.counts(run)
-    running = counts.get(JobState.RUNNING, 0)
-    waiting = counts.get(JobState.WAITING, 0) + counts.get(JobState.READY, 0)
-    if running and real_state(reader, run) != "running":
-        running, waiting = 0, waiting + running
+    running = len(_at_work(reader, run)) if counts.get(JobState.RUNNING) else 0
+    waiting = sum(counts.get(state, 0) for state in (JobState.WAITING, JobState.READY, JobState.RUNNING)) - running
     return {
         "jobs": sum(counts.values()),
         "passed": counts.get(JobState.PASSED, 0),
@@ -161,11 +174,16 @@ def _totals(reader: Reader, run: RunRow) -> dict[str, int]:
     }
 
 
-def _result(run: RunRow, row: ResultRow, *, alive: bool) -> dict[str, Any]:
+def _at_work(reader: Reader, run: RunRow) -> Collection[str]:
+    """Jobs that run: what only lies ahead of a worker waits, and so does what lay with a server that is dead."""
+    return reader.at_work(run) if real_state(reader, run) == "running" else ()
+
+
+def _result(run: RunRow, row: ResultRow, at_work: Collection[str]) -> dict[str, Any]:
     state = row.state
-    if state is JobState.READY or (state is JobState.RUNNING and not alive):
+    if state is JobState.READY or (state is JobState.RUNNING and row.name not in at_work):
         state = JobState.WAITING
-    ran = row.outcome is not None or row.state is JobState.RUNNING
+    ran = row.outcome is not None or row.name in at_work
     return {
         "name": row.name,
         "state": state,

@@ -61,7 +61,7 @@ def main() -> None:
     except BrokenPipeError:
         code = 0  # whoever read stdout has seen enough
     except OSError as exc:
-        where = f" {display(os.fsdecode(exc.filename))}" if isinstance(exc.filename, str | bytes) else ""
+        where = f" {display(os.fsdecode(exc.filename))}" if isinstance(exc.filename, str | bytes) else _full_stream()
         click.echo(f"buildrunner: {exc.strerror or exc}{where}; what was recorded stays recorded", err=True)
         code = 3
     except Exception:
@@ -70,9 +70,18 @@ def main() -> None:
         traceback.print_exc()
         click.echo("buildrunner: this is a fault of buildrunner itself; what was recorded stays recorded", err=True)
         code = 3
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is decided how this ends
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _full_stream() -> str:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return " (standard output)"
+    return ""
 
 
 def _flush(stream: TextIO) -> None:

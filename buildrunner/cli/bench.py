@@ -68,8 +68,6 @@ def command(
     if svg is not None:
         barchart.check_destination(svg)
     measured = bench.measure(options, rounds=rounds, warmup=warmup, on_lap=_say_laps(rounds, warmup, quiet=quiet))
-    if svg is not None:
-        barchart.write_svg(measured, svg)
     try:
         if as_json:
             from buildrunner.cli.out import print_document
@@ -84,6 +82,8 @@ def command(
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if svg is not None:
+        barchart.write_svg(measured, svg)
     return 1 if measured.failures or measured.differences else 0
 
 

@@ -113,7 +113,7 @@ _BATCH: tuple[Callable[[Any], Any], ...] = (
         default="auto",
         show_default=True,
         metavar="auto|keep|N",
-        help="Threads numerical libraries may start in each script while several run.",
+        help="Threads numerical libraries may start in each script while several run; alone they choose themselves.",
     ),
 )
 

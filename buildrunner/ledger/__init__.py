@@ -5,6 +5,7 @@ script starts; a receipt changes its job only if its attempt is still the job's 
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from buildrunner.ledger import store
 from buildrunner.ledger.lock import Lock
 from buildrunner.ledger.reader import Reader, ResultRow, RunRow
 from buildrunner.ledger.store import to_sql, to_sql_or_none
+from buildrunner.naming import display
 from buildrunner.receipt import Receipt
 
 __all__ = ["Ledger", "Reader", "ResultRow", "RunRow"]
@@ -25,6 +27,8 @@ _SPEC_DEFAULTS = tuple(
     (name, getattr(JobSpec(name=""), name))
     for name in ("command", "script", "args", "env", "cwd", "priority", "after", "timeout", "retries")
 )
+_OURS = {store.DATABASE + end for end in ("", "-wal", "-shm", "-journal")} | {store.LOCK, "runs", ".gitignore"}
+_MADE_BY_THE_SYSTEM = {"lost+found"}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -201,6 +205,11 @@ def _spec_to_json(spec: JobSpec) -> str:
 def _make_state_folder(state: Path) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True)
+        if strangers := set(os.listdir(state)) - _OURS - _MADE_BY_THE_SYSTEM:
+            raise UsageError(
+                f"the state folder {state} holds other things ({display(min(strangers))}): "
+                "name a folder of its own with --state DIR"
+            )
         ignore = state / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")

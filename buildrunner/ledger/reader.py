@@ -27,8 +27,8 @@ _UNSPENT = ", ".join(f"'{outcome}'" for outcome in sorted(UNSPENT))
 class RunRow:
     """A run as recorded. Times in seconds, stamps in seconds since the epoch (UTC).
 
-    `session` is when the process began that runs it now, or was cut off while it did; None once that ended in order.
-    `wall` counts what lies before.
+    A run that is resumed has several sessions. `session` is when the one began that goes on or was cut off, None when
+    the last one ended in order; `wall` is the seconds of all sessions before that one, of all of them when it is None.
     """
 
     id: int
@@ -182,12 +182,13 @@ class Reader:
         return {JobState(state): count for state, count in rows}
 
     def totals_by_job(self, run: RunRow) -> Iterator[tuple[str, str, float]]:
-        """Each job's name, recorded spec and the seconds of all its attempts together."""
+        """Each job's name, recorded spec, and the seconds of all its attempts that ended by themselves or their limit.
+
+        What a stop or a worker's death cut off would not have been there, one after another.
+        """
         for name, spec, total in self._rows(
-            "SELECT j.name, j.spec, CASE WHEN j.attempts <= 1 "
-            "THEN coalesce((SELECT seconds FROM receipts WHERE attempt = j.attempt), 0) "
-            "ELSE (SELECT total(seconds) FROM receipts WHERE job = j.id AND NOT superseded) END "
-            "FROM jobs j WHERE j.run = ?",
+            "SELECT j.name, j.spec, (SELECT total(seconds) FROM receipts "
+            f"WHERE job = j.id AND NOT superseded AND outcome NOT IN ({_UNSPENT})) FROM jobs j WHERE j.run = ?",
             run.id,
         ):
             yield from_sql(name), spec, total
@@ -227,14 +228,15 @@ class Reader:
         )
         return {from_sql(name): count for name, count in rows}
 
-    def running_jobs(self, run: RunRow) -> list[tuple[str, int]]:
-        """Jobs that are with a worker, and which."""
+    def at_work(self, run: RunRow) -> dict[str, int]:
+        """The job each worker is at: of those that lie with it, the one handed out first."""
         rows = self._query(
             "SELECT j.name, a.worker FROM jobs j JOIN attempts a ON a.id = j.attempt "
-            "WHERE j.run = ? AND j.state = 'running' ORDER BY a.worker, a.id",
+            "WHERE j.run = ? AND j.state = 'running' ORDER BY a.worker, a.id DESC",
             run.id,
         )
-        return [(from_sql(name), worker) for name, worker in rows]
+        first = {worker: from_sql(name) for name, worker in rows}
+        return {name: worker for worker, name in first.items()}
 
     def durations(self, key: str, args: tuple[str, ...]) -> dict[str, float]:
         """Seconds each job of this target took with these arguments: the median of its last few runs."""

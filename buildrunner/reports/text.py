@@ -12,9 +12,10 @@ from rich.text import Text
 from buildrunner.config import Options
 from buildrunner.job import JobState
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
+from buildrunner.machine import cpus
 from buildrunner.naming import display, display_lines
 from buildrunner.reports.words import count, row_ending, seconds, shell, size
-from buildrunner.summary import Summary, log_path, real_state, summarise
+from buildrunner.summary import Summary, idle, log_path, real_state, summarise
 
 _ROWS = 20
 _FAILURES = 50
@@ -60,21 +61,29 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
         f"{totals[s]:,} {s}" for s in ("passed", "failed", "skipped", "cancelled", "running", "waiting") if totals[s]
     )
     out.print(f"{count(totals['jobs'], 'script')}: {states}", soft_wrap=True)
+    if run.state == "running":
+        out.print(
+            f"wall {seconds(speed.wall_seconds)} so far; the scripts that have ended took "
+            f"{seconds(speed.script_seconds)} together",
+            soft_wrap=True,
+        )
+        return
     out.print(
         f"wall {seconds(speed.wall_seconds)}, scripts {seconds(speed.script_seconds)} together, "
         f"{speed.concurrency:.2f} at once on average; bound {seconds(speed.bound_seconds)} "
         f"({_what_binds(summary)})",
         soft_wrap=True,
     )
-    idle = [(w, max(0.0, speed.wall_seconds - b)) for w, b in reader.busy(run)]
-    if len(idle) <= 8:
-        out.print("idle: " + ", ".join(f"worker {w} {seconds(s)}" for w, s in idle), soft_wrap=True)
+    unused = [(w, idle(speed, b)) for w, b in reader.busy(run)]
+    if len(unused) <= 8:
+        out.print("idle: " + ", ".join(f"worker {w} {seconds(s)}" for w, s in unused), soft_wrap=True)
     else:
-        out.print(f"idle: {seconds(sum(s for _, s in idle) / len(idle))} a worker on average", soft_wrap=True)
+        out.print(f"idle: {seconds(sum(s for _, s in unused) / len(unused))} a worker on average", soft_wrap=True)
     if speed.wall_seconds > 0 and run.state == "finished" and run.workers > 1:
+        crowded = f", the more so with {run.workers} at once on {count(cpus(), 'CPU')}" if run.workers > cpus() else ""
         out.print(
             f"estimated speed-up {speed.concurrency:.2f} × over one after another: an estimate, because scripts that "
-            f"share the machine run slower; `{bench_command(run)}` measures it",
+            f"share the machine run slower{crowded}; `{bench_command(run)}` measures it",
             soft_wrap=True,
         )
     if run.archive:
@@ -82,6 +91,8 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
             f"{display(run.archive['path'])}: {count(run.archive['files'], 'file')}, sha256 {run.archive['sha256']}",
             soft_wrap=True,
         )
+    elif run.state == "finished" and run.options["zip"] and not reader.replaced_by(run):
+        out.print(f"not packaged: `buildrunner package {run.name}` makes {display(run.options['zip'])}", soft_wrap=True)
 
 
 def _what_binds(summary: Summary) -> str:
@@ -223,7 +234,7 @@ def _print_table(out: Console, reader: Reader, run: RunRow, limit: int | None) -
 
 def print_running(out: Console, reader: Reader, run: RunRow) -> None:
     """What runs now."""
-    for name, worker in reader.running_jobs(run):
+    for name, worker in reader.at_work(run).items():
         out.print(f"running on worker {worker}: {display(name)}", soft_wrap=True)
 
 

@@ -198,7 +198,8 @@ class Slot:
         # posix_spawn's child shares this process's memory until exec, and Linux counts that as the child's.
         if sys.platform != "linux":
             return measured
-        # What this process had when it last looked it still has, so only just above that is there any doubt.
+        # A peak never falls, so at or below what this process last saw of its own there is no doubt. Far above there is
+        # none either: what could make this process grow by that much makes it forget what it saw.
         if self.own_rss < measured < self.own_rss + _RSS_MARGIN or not self.own_rss:
             with open("/proc/self/status", "rb", buffering=0) as status:
                 self.own_rss = int(status.read().partition(b"VmHWM:")[2].split()[0]) * 1024
@@ -209,7 +210,7 @@ class Slot:
         try:
             os.rename(self.ready, output_dir)
         except FileNotFoundError:
-            os.mkdir(self.ready)
+            os.makedirs(self.ready, exist_ok=True)  # its parents too: a script can remove what is not its own
             os.rename(self.ready, output_dir)
 
     def _take_outputs(self, output_dir: str) -> outputs.Found:
@@ -219,8 +220,12 @@ class Slot:
             if not os.listdir(output_dir):
                 os.rename(output_dir, self.ready)
                 return (), ()
+            if (few := outputs.hash_few(output_dir)) is not None:
+                return few
+        except FileNotFoundError:
+            return (), ()  # the script removed it
         except OSError:
-            return (), ()
+            return (), ("./",)
         try:
             pid, reader = outputs.start_hashing(output_dir)
         except OSError:  # no process to be had; the script's own ending still counts
@@ -244,6 +249,7 @@ class Slot:
             os.kill(pid, _signal.SIGKILL)  # a zombie by now, unless the server went away
             os.waitpid(pid, 0)
             self.hashing = 0
+            self.own_rss = 0  # a long list of files made this process grow
 
 
 def _child_pipe_unless_pidfd() -> int | None:

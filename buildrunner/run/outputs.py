@@ -1,8 +1,22 @@
-"""What an attempt left in its output folder, hashed in a short-lived child so that the worker stays small."""
+"""What an attempt left in its output folder, hashed: a few small files here, more in a short-lived child.
+
+The child keeps the worker small and lets it mind its queue meanwhile.
+"""
+
+from __future__ import annotations
 
 import marshal
 import os
 import stat
+
+TYPE_CHECKING = False  # as in typing, which is too big to import here
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+_FEW = 16  # files
+_LITTLE = 1 << 18  # bytes
+_CHUNK = 1 << 16
 
 Found = tuple[tuple[tuple[str, int, str], ...], tuple[str, ...]]
 
@@ -35,13 +49,59 @@ def finish_hashing(data: bytes) -> Found:
     return found
 
 
+def hash_few(folder: str) -> Found | None:
+    """Hash what is in the folder here and now, where that is little enough to take no time; None where it is more."""
+    files, size = [], 0
+    for path, info in _walk(folder, ""):
+        size += info.st_size if info is not None else 0
+        files.append((path, info))
+        if len(files) > _FEW or size > _LITTLE:
+            return None
+
+    def check(read: int) -> None:
+        if read > _LITTLE:
+            raise _Grows
+
+    try:
+        return _hash(folder, files, _small_sha256, check)
+    except _Grows:
+        return None
+
+
+class _Grows(Exception):
+    """Somebody is still writing this file, for who knows how long."""
+
+
+def _small_sha256() -> Any:
+    """Python's own SHA-256. `hashlib` would load OpenSSL, which is larger than all else in a worker."""
+    try:
+        from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]  # since Python 3.12
+    except ImportError:
+        from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
+    return sha256()
+
+
 def _hash_all(folder: str, parent: int) -> Found:
     from hashlib import sha256
 
+    def check(read: int) -> None:
+        if os.getppid() != parent:  # the worker is gone; nobody waits for the answer
+            os._exit(1)
+
+    return _hash(folder, _walk(folder, ""), sha256, check)
+
+
+def _hash(
+    folder: str,
+    found: Iterable[tuple[str, os.stat_result | None]],
+    new: Callable[[], Any],
+    check: Callable[[int], None],
+) -> Found:
+    """Hash everything that was found; `check` is called with the bytes read of a file so far."""
     files, skipped = [], []
-    buffer = bytearray(1 << 18)
+    buffer = bytearray(_CHUNK)
     view = memoryview(buffer)
-    for path, info in sorted(_walk(folder, ""), key=lambda found: found[0]):
+    for path, info in sorted(found, key=lambda pair: pair[0]):
         if info is None or not stat.S_ISREG(info.st_mode):
             skipped.append(path)
             continue
@@ -50,32 +110,31 @@ def _hash_all(folder: str, parent: int) -> Found:
         except OSError:
             skipped.append(path)
             continue
-        digest, size = sha256(), 0
-        while count := os.readv(fd, [buffer]):
-            digest.update(view[:count])
-            size += count
-            if os.getppid() != parent:  # the worker is gone; nobody waits for the answer
-                os._exit(1)
-        os.close(fd)
+        try:
+            digest, size = new(), 0
+            while count := os.readv(fd, [buffer]):
+                digest.update(view[:count])
+                size += count
+                check(size)
+        finally:
+            os.close(fd)
         files.append((path, size, digest.hexdigest()))
     return tuple(files), tuple(skipped)
 
 
-def _walk(folder: str, prefix: str) -> list[tuple[str, os.stat_result | None]]:
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.stat_result | None]]:
     """Everything below that is no folder, with what it is; None for what cannot be looked at."""
-    found: list[tuple[str, os.stat_result | None]] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 try:
                     if entry.is_dir(follow_symlinks=False):
-                        found += _walk(entry.path, prefix + entry.name + "/")
+                        yield from _walk(entry.path, prefix + entry.name + "/")
                     else:
-                        found.append((prefix + entry.name, entry.stat(follow_symlinks=False)))
+                        yield prefix + entry.name, entry.stat(follow_symlinks=False)
                 except OSError:
-                    found.append((prefix + entry.name, None))
+                    yield prefix + entry.name, None
     except FileNotFoundError:
         pass
     except OSError:
-        found.append((prefix or "./", None))
-    return found
+        yield prefix or "./", None

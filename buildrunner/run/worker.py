@@ -70,6 +70,13 @@ class Worker:
         wire.write_frame(_RESULTS, ("broken", f"the worker's journal cannot be written: {why}"))
         return False
 
+    def leave(self) -> None:
+        """The server is gone: say in the journal when that was."""
+        try:
+            os.write(self.journal, wire.journal_line(("left", time.time())))
+        except OSError:
+            pass
+
     def serve(self) -> None:
         """Work until told to close."""
         while True:
@@ -95,6 +102,7 @@ def main(worker_type: type[Worker] = Worker) -> None:
     except wire.Closed:
         if worker:
             worker.slot.stop("cancelled", 0)
+            worker.leave()
     finally:
         if worker:
             worker.slot.close()

@@ -128,7 +128,7 @@ def test_a_receipt_decides_its_job(ledger: Ledger) -> None:
     id_ = start(ledger, run, "a", "id-1", worker=1)
     assert row(ledger, run).state is JobState.RUNNING
     assert ledger.running(run) == {"id-1": "a"}
-    assert ledger.running_jobs(run) == [("a", 1)]
+    assert ledger.at_work(run) == {"a": 1}
     full = receipt(
         "id-1", outcome=Outcome.EXITED, exit_code=3, worker=1, cpu_seconds=1.5, max_rss_bytes=4096, error="e",
         outputs=(OutputFile(path="x\udcff", size=3, sha256="ab"),), skipped_outputs=("pipe\udcfe",),
@@ -258,6 +258,16 @@ def test_an_impossible_state_is_refused_by_the_database(ledger: Ledger) -> None:
     add_run(ledger, "a")
     with pytest.raises(LedgerError), ledger.transaction():
         ledger.db.execute("UPDATE jobs SET state = 'lost'")
+
+
+def test_only_what_the_script_did_itself_spends_retries(ledger: Ledger) -> None:
+    run = add_run(ledger, "a", "b")
+    for number, outcome in enumerate((Outcome.EXITED, Outcome.LOST, Outcome.CANCELLED, Outcome.TIMED_OUT), start=1):
+        id_ = start(ledger, run, "a", f"id-{number}", number)
+        record(ledger, id_, receipt(f"id-{number}", outcome=outcome, number=number), JobState.READY)
+    late = start(ledger, run, "a", "id-5", 5)
+    assert not record(ledger, late, receipt("id-0", outcome=Outcome.EXITED), JobState.FAILED)
+    assert ledger.spent(run) == {"a": 2}
 
 
 # Durations

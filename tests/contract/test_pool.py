@@ -1,6 +1,7 @@
 """The pool with real workers: what it does with work that lies ahead of them."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from buildrunner.job import Assignment
-from buildrunner.pool import PoolEvent, Received, Returned, WorkerPool
+from buildrunner.pool import PoolEvent, WorkerPool
 
 LONG = 1000.0  # seconds
 
@@ -50,17 +51,23 @@ def waiting(tmp_path: Path) -> Callable[[str], Assignment]:
     return make
 
 
-def events_until(pool: WorkerPool, kind: type[PoolEvent]) -> Any:
-    """The first event of this kind; waits for it."""
-    for _ in range(1000):
-        for event in pool.wait(10.0):
-            if isinstance(event, kind):
-                return event
-    pytest.fail(f"no {kind.__name__}")
+@pytest.fixture
+def next_event(pool: WorkerPool) -> Callable[[], Any]:
+    """Waits for the pool's next event."""
+    came: deque[PoolEvent] = deque()
+
+    def next_event() -> Any:
+        for _ in range(1000):
+            if came:
+                return came.popleft()
+            came.extend(pool.wait(10.0))
+        pytest.fail("nothing happens")
+
+    return next_event
 
 
 def test_nothing_is_fetched_back_while_all_are_busy(
-    pool: WorkerPool, waiting: Callable[[str], Assignment], tmp_path: Path
+    pool: WorkerPool, waiting: Callable[[str], Assignment], next_event: Callable[[], Any], tmp_path: Path
 ) -> None:
     pool.send(0, [waiting("a1"), waiting("a2"), waiting("a3")])
     pool.send(1, [waiting("b1")])
@@ -69,32 +76,32 @@ def test_nothing_is_fetched_back_while_all_are_busy(
     assert LONG / 2 < left <= LONG
     (tmp_path / "a1.gate").touch()
     (tmp_path / "a2.gate").touch()
-    assert events_until(pool, Received).receipt.attempt == "a1"
-    assert events_until(pool, Received).receipt.attempt == "a2"
+    assert next_event().receipt.attempt == "a1"
+    assert next_event().receipt.attempt == "a2"
     assert (pool.outstanding(0), pool.outstanding(1)) == (1, 1)
 
 
 def test_what_lies_ahead_is_fetched_back_for_a_worker_that_has_nothing_to_do(
-    pool: WorkerPool, waiting: Callable[[str], Assignment], tmp_path: Path
+    pool: WorkerPool, waiting: Callable[[str], Assignment], next_event: Callable[[], Any], tmp_path: Path
 ) -> None:
     pool.send(0, [waiting("a1"), waiting("a2"), waiting("a3")])
     pool.send(1, [waiting("b1")])
     (tmp_path / "b1.gate").touch()
-    assert events_until(pool, Received).receipt.attempt == "b1"
+    assert next_event().receipt.attempt == "b1"
     assert pool.recall_stalled(LONG) is None
-    assert events_until(pool, Returned).attempts == ("a2", "a3")
+    assert next_event().attempts == ("a2", "a3")
     assert (pool.outstanding(0), pool.outstanding(1)) == (1, 0)
     assert pool.stalled(0)
     pool.send(1, [waiting("a2")])
     (tmp_path / "a2.gate").touch()
-    assert events_until(pool, Received).receipt.attempt == "a2"
+    assert next_event().receipt.attempt == "a2"
 
 
 def test_what_lies_behind_a_long_attempt_is_fetched_back(
-    pool: WorkerPool, waiting: Callable[[str], Assignment]
+    pool: WorkerPool, waiting: Callable[[str], Assignment], next_event: Callable[[], Any]
 ) -> None:
     pool.send(0, [waiting("a1"), waiting("a2")])
     pool.send(1, [waiting("b1")])
     while (left := pool.recall_stalled(0.1)) is not None:
         assert pool.wait(left) == []
-    assert events_until(pool, Returned).attempts == ("a2",)
+    assert next_event().attempts == ("a2",)

@@ -1,6 +1,7 @@
 """Files the user names for us to write: the zip, the drawing."""
 
 import os
+import signal
 import stat
 import zipfile
 from collections.abc import Callable
@@ -25,31 +26,38 @@ def test_a_destination_is_tried_without_leaving_anything(tmp_path: Path, check: 
     assert [p.name for p in tmp_path.iterdir()] == ["empty"]
 
 
-def test_an_older_one_of_ours_may_be_replaced(tmp_path: Path) -> None:
+def test_what_is_ours_by_its_mark_may_be_replaced(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "old.zip", "w") as archive:
         archive.writestr("manifest.json", "{}")
+        archive.comment = package._SEAL + b"0" * 64
     package.check_destination(str(tmp_path / "old.zip"))
-    (tmp_path / "old.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    (tmp_path / "old.svg").write_text(f'<svg {barchart._MARK} xmlns="http://www.w3.org/2000/svg"/>')
     barchart.check_destination(str(tmp_path / "old.svg"))
 
 
-@CHECKS
-@pytest.mark.parametrize("text", [b"print('mine')", b"PK and something else"])
-def test_a_file_that_is_none_of_ours_is_never_a_destination(tmp_path: Path, check: Check, text: bytes) -> None:
-    (tmp_path / "mine.py").write_bytes(text)
-    with pytest.raises(UsageError, match="none of ours"):
-        check(str(tmp_path / "mine.py"))
-    assert (tmp_path / "mine.py").read_bytes() == text
+def _zip_of_somebody_elses(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", '{"manifest_version": 3}')
+
+
+STRANGERS: dict[str, Callable[[Path], object]] = {
+    "script": lambda path: path.write_text("print('mine')"),
+    "text": lambda path: path.write_bytes(b"PK and something else"),
+    "zip": _zip_of_somebody_elses,
+    "drawing": lambda path: path.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>'),
+    "pipe": os.mkfifo,
+}
 
 
 @CHECKS
+@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.timeout(10)
-def test_neither_is_what_is_no_file(tmp_path: Path, check: Check) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "dangling").symlink_to("nowhere")
-    for name in ("pipe", "dangling"):
-        with pytest.raises(UsageError, match="none of ours"):
-            check(str(tmp_path / name))
+def test_what_is_none_of_ours_is_never_a_destination(tmp_path: Path, check: Check, stranger: str, linked: bool) -> None:
+    STRANGERS[stranger](tmp_path / "theirs")
+    (tmp_path / "link").symlink_to("theirs")
+    with pytest.raises(UsageError, match="none of ours"):
+        check(str(tmp_path / ("link" if linked else "theirs")))
 
 
 @CHECKS
@@ -59,6 +67,8 @@ def test_neither_is_what_is_no_file(tmp_path: Path, check: Check) -> None:
         ("folder", "it is a folder; name a file with --"),
         ("nowhere/x", "No such file or directory; name another with --"),
         ("file/x", "Not a directory; name another with --"),
+        ("new/", "it is a folder; name a file with --"),
+        ("n" * 300, "File name too long; name another with --"),
         ("", "'': that is no name; name a file with --"),
     ],
 )
@@ -81,12 +91,15 @@ def test_what_is_written_takes_the_place_of_what_was_there(tmp_path: Path) -> No
     assert place.read_text() == "new"
     umask = os.umask(0o027)
     try:
-        with replacing(str(place)) as file:
+        (tmp_path / "link").symlink_to("file")
+        with replacing(str(tmp_path / "link")) as file:
             file.write(b"newer")
     finally:
         os.umask(umask)
+    assert (tmp_path / "link").is_symlink()
+    assert place.read_text() == "newer"
     assert stat.S_IMODE(place.stat().st_mode) == 0o640
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert {p.name for p in tmp_path.iterdir()} == {"file", "link"}
 
 
 def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
@@ -96,3 +109,27 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
         file.write(b"new")
         raise ZeroDivisionError
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_what_a_killed_one_left_is_written_over(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    killed = os.fork()
+    if not killed:
+        with replacing(str(place)) as file:
+            file.write(b"unfinished " * 9999)
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(killed, 0)
+    assert len(list(tmp_path.iterdir())) == 1, "it left something"
+    with replacing(str(place)) as file:
+        file.write(b"whole")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file", "whole")]
+
+
+def test_two_do_not_write_one_file_at_a_time(tmp_path: Path) -> None:
+    place = str(tmp_path / "file")
+    with replacing(place) as first:
+        first.write(b"first")
+        with pytest.raises(BlockingIOError), replacing(place):
+            pass
+    assert Path(place).read_text() == "first"

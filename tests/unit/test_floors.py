@@ -24,8 +24,10 @@ FLOORS = (
 
 IMPURE = {"sqlite3", "subprocess", "multiprocessing", "socket", "time", "pathlib"}
 
-WORKER_MAY_IMPORT = {"__future__", "_signal", "binascii", "fcntl", "marshal", "os", "select", "stat", "sys", "time"}
-WORKER_MAY_IMPORT_LATE = {"ast", "hashlib"}
+WORKER_MAY_IMPORT = {
+    "__future__", "_signal", "binascii", "errno", "fcntl", "marshal", "os", "select", "stat", "sys", "time",
+}  # fmt: skip
+WORKER_MAY_IMPORT_LATE = {"ast", "hashlib", "_sha2", "_sha256"}
 
 
 def modules() -> dict[str, Path]:

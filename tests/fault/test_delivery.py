@@ -1,0 +1,100 @@
+"""What is delivered: a zip although packaging was cut off, and no output lost without a word."""
+
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.fault
+
+BIG = "import os; open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/big', 'wb').write(os.urandom(200_000_000))"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_resume_makes_the_zip_that_was_cut_off(workspace: Any, wait_until: Any, number: signal.Signals) -> None:
+    workspace.scripts(a="print(1)")
+    workspace.run("run", "src")
+    old = (workspace.path / "result.zip").read_bytes()
+    workspace.scripts(a=BIG + "; print(2)")
+    run = workspace.start("run", "src")
+    wait_until(lambda: any(p.stat().st_size > 1_000_000 for p in workspace.path.glob(".buildrunner-*")))
+    run.send_signal(number)
+    assert run.wait(30) == (-9 if number is signal.SIGKILL else 130)
+    assert (workspace.path / "result.zip").read_bytes() == old
+    assert "not packaged: `buildrunner package" in workspace.run("status").out
+
+    done = workspace.run("resume")
+    assert "nothing was run" in done.out
+    assert "result.zip: 4 files" in done.out
+    assert "all as packaged" in workspace.run("verify", "result.zip").out
+    assert (workspace.path / "result.zip").stat().st_size > 100_000_000
+    assert not list(workspace.path.glob(".buildrunner-*")), "what the killed one left is gone"
+    again = workspace.run("resume", "--json")
+    assert again.document["archive"]["files"] == 4
+
+
+def test_resume_names_the_run_of_another_target_that_is_interrupted(workspace: Any, wait_until: Any) -> None:
+    workspace.scripts(a=workspace.note("start") + workspace.until("gate"))
+    run = workspace.start("run", "src", "--no-zip")
+    wait_until(lambda: workspace.notes("start"))
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) == 130
+    left = workspace.run("status", "--json").document["run"]
+    (workspace.path / "one.py").write_text("pass")
+    workspace.run("run", "one.py", "--no-zip")
+    done = workspace.run("resume")
+    assert "nothing was run" in done.out
+    assert f"`buildrunner resume {left}`" in done.out
+    workspace.open("gate")
+    workspace.run("resume", left)
+    assert left not in workspace.run("resume").out
+
+
+# Root may read everything; with this it is a user like any other, for itself and everything it starts.
+WITHOUT_OVERRIDE = """\
+import ctypes, os, sys
+for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+os.execv(sys.executable, [sys.executable, "-m", "buildrunner", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_an_output_folder_that_cannot_be_read_is_told(workspace: Any) -> None:
+    workspace.script("a.sh", 'echo data > "$BUILDRUNNER_OUTPUT_DIR/x"; chmod 000 "$BUILDRUNNER_OUTPUT_DIR"')
+    run = workspace.start_python("-c", WITHOUT_OVERRIDE, "run", "src", "--json", "--no-zip")
+    done = workspace.finish(run, code=0)
+    assert done.results["a.sh"]["skipped_outputs"] == ["python_output/files/a.sh/./"]
+    assert "not readable: a.sh: ./" in done.err
+
+
+def test_a_script_that_removes_what_is_not_its_own_stops_no_other(workspace: Any) -> None:
+    workspace.script("a.sh", 'rm -rf "$(dirname "$BUILDRUNNER_OUTPUT_DIR")"')
+    workspace.script("b.sh", 'echo data > "$BUILDRUNNER_OUTPUT_DIR/x"')
+    done = workspace.json("-j", "1", "--order", "name")
+    assert done.results["b.sh"]["outputs"] == ["python_output/files/b.sh/x"]
+
+
+@pytest.mark.parametrize("option", ["--state", "-o", "--zip"])
+def test_an_empty_name_is_refused(workspace: Any, option: str) -> None:
+    workspace.scripts(a="pass")
+    done = workspace.run("run", "src", option, "", code=2)
+    assert "without a name" in done.err
+    assert [p.name for p in workspace.path.iterdir()] == ["src"]
+
+
+@pytest.mark.parametrize("place", [".", "src"])
+def test_a_state_folder_that_holds_other_things_is_refused(workspace: Any, place: str) -> None:
+    workspace.scripts(a="pass")
+    done = workspace.run("run", "src", "--state", place, code=2)
+    assert "holds other things" in done.err
+    assert "--state DIR" in done.err
+    assert [p.name for p in (workspace.path / place).iterdir()] == (["src"] if place == "." else ["a.py"])
+
+
+def test_a_standard_output_that_is_full_is_named(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    with open("/dev/full", "wb") as full:
+        done = workspace.run("run", "src", "--no-zip", "--json", code=3, stdout=full)
+    assert "No space left on device (standard output)" in done.err
