@@ -10,7 +10,7 @@ from typing import TextIO
 import click
 
 from buildrunner import __version__
-from buildrunner.errors import BuildrunnerError
+from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.naming import display
 
 _VERBS = ("run", "bench", "resume", "status", "history", "logs", "package", "verify")
@@ -49,6 +49,7 @@ def main() -> None:
     _mend_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who starts us may ignore it, and children's endings with it
     try:
+        _require_working_directory()
         code = cli.main(standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
@@ -74,6 +75,13 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _require_working_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory does not exist any more: go to one that does") from None
 
 
 def _full_stream() -> str:

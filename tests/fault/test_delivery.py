@@ -1,6 +1,7 @@
 """What is delivered: a zip although packaging was cut off, and no output lost without a word."""
 
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.fault
 
-BIG = "import os; open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/big', 'wb').write(os.urandom(200_000_000))"
+BIG = "import os; open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/big', 'wb').write(os.urandom(60_000_000))"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -28,7 +29,7 @@ def test_resume_makes_the_zip_that_was_cut_off(workspace: Any, wait_until: Any, 
     assert "nothing was run" in done.out
     assert "result.zip: 4 files" in done.out
     assert "all as packaged" in workspace.run("verify", "result.zip").out
-    assert (workspace.path / "result.zip").stat().st_size > 100_000_000
+    assert (workspace.path / "result.zip").stat().st_size > 50_000_000
     assert not list(workspace.path.glob(".buildrunner-*")), "what the killed one left is gone"
     again = workspace.run("resume", "--json")
     assert again.document["archive"]["files"] == 4
@@ -98,3 +99,12 @@ def test_a_standard_output_that_is_full_is_named(workspace: Any) -> None:
     with open("/dev/full", "wb") as full:
         done = workspace.run("run", "src", "--no-zip", "--json", code=3, stdout=full)
     assert "No space left on device (standard output)" in done.err
+
+
+def test_a_working_directory_that_is_gone_is_named(workspace: Any) -> None:
+    gone = workspace.path / "gone"
+    gone.mkdir()
+    command = f'rmdir "$PWD"; exec "{sys.executable}" -m buildrunner run ../src'
+    done = subprocess.run(["sh", "-c", command], cwd=gone, env=workspace.env, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.endswith(b"the working directory does not exist any more: go to one that does\n")
