@@ -80,6 +80,7 @@ class Loop:
         self._current: dict[str, str] = {}  # attempt → job, for all that lie with workers
         self._pace: float | None = None  # recent seconds an attempt, on average
         self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._last_id = 0
         self._news: list[Event] = []
         self._stop_asked = 0
         self._stop_told = 0
@@ -177,6 +178,15 @@ class Loop:
                 batches.setdefault(worker, []).append(self._start(spec, worker))
                 room -= 1
 
+    def _new_id(self) -> str:
+        """A UUID whose first 48 bits are the time in milliseconds (RFC 9562, version 7): new ones sort last."""
+        value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+        value = value & ~(0xF << 76) | 7 << 76
+        value = value & ~(0x3 << 62) | 2 << 62
+        self._last_id = max(value, self._last_id + 1)  # also within a millisecond, and when the clock is set back
+        text = f"{self._last_id:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
     def _wire_size(self, spec: JobSpec) -> int:
         """The most bytes its assignment can have: four a character; name and folder stand in several paths."""
         own = sum(map(len, (*spec.command, *spec.args))) + sum(len(k) + len(v) for k, v in spec.env)
@@ -192,7 +202,7 @@ class Loop:
         job = self._jobs[spec.name]
         if job.state is JobState.WAITING:
             job = job.advanced(JobEvent.RELEASE)
-        attempt = Attempt(id=_new_id(), job=spec.name, number=job.attempts + 1, worker=worker)
+        attempt = Attempt(id=self._new_id(), job=spec.name, number=job.attempts + 1, worker=worker)
         assignment = self._assign(spec, self._files[spec.name], attempt)
         self._ledger.start(self._ids[spec.name], attempt, _sha256(self._directory, spec.script))
         self._jobs[spec.name] = job.advanced(JobEvent.START, attempts=1)
@@ -302,15 +312,6 @@ class Loop:
             for listener in self._listeners:
                 listener.on_event(event)
         self._news.clear()
-
-
-def _new_id() -> str:
-    """A UUID whose first 48 bits are the time in milliseconds (RFC 9562, version 7): new ones sort last."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 7 << 76
-    value = value & ~(0x3 << 62) | 2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _sha256(directory: str, script: str | None) -> str | None:

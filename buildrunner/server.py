@@ -28,7 +28,7 @@ from buildrunner.plan import Plan
 from buildrunner.pool import WorkerPool
 from buildrunner.scan import make_batch
 from buildrunner.strays import Strays
-from buildrunner.summary import Summary, summarise, wall_seconds
+from buildrunner.summary import Summary, exit_code, summarise, wall_seconds
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -158,10 +158,9 @@ class BuildServer:
                 notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
                 if run is None and (left := adoption.left_behind(ledger, row)):
                     notices += (f"run {left} of another target is interrupted: `buildrunner resume {left}`",)
-                if row.state == "finished" and row.archive is None and not ledger.replaced_by(row):
-                    server._require_directory(row)
-                    return server._deliver(ledger, row, notices)
-                return summarise(ledger, row, notices=notices)
+                if row.state == "finished" and row.options["zip"] and not row.archive and not ledger.replaced_by(row):
+                    return server._deliver_late(ledger, row, notices)
+            return summarise(ledger, row, notices=notices)
 
     def stop(self) -> None:
         """End the run: what runs gets TERM, the grace time, then KILL. A second call kills at once."""
@@ -191,6 +190,10 @@ class BuildServer:
 
     def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
         self._require_directory(run)
+        if self._options.zip:
+            from buildrunner.package import check_destination
+
+            check_destination(self._options.zip)
         if later := ledger.replaced_by(run):
             raise UsageError(
                 f"run {run.name} cannot be carried on: {later} ran the same target later, and the output folder "
@@ -284,24 +287,49 @@ class BuildServer:
             code = 128 + (self._signal or signal.SIGINT)
             run = ledger.set_run(run, state="interrupted", exit_code=code, **ended)
             return summarise(ledger, run, notices=notices)
-        run = ledger.set_run(run, state="finished", exit_code=_exit_code(ledger, run), **ended)
+        run = ledger.set_run(run, state="finished", exit_code=exit_code(ledger, run), **ended)
         if self._signal is not None:
             raise Interrupted(self._signal)
         return self._deliver(ledger, run, notices)
 
-    def _deliver(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
-        """Package a finished run if that was asked for, and sum it up."""
+    def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
+        """Make the zip that a finished run still lacks, of its own files or not at all."""
+        from buildrunner.package import check_destination
+
+        self._require_directory(run)
+        folder = OutputFolder(self._options.output, purpose=self._purpose())
+        try:
+            if not folder.holds(run.key, [row.file for row in ledger.results(run)]):
+                raise UsageError(
+                    f"run {run.name} cannot be packaged any more: another target has used the output folder "
+                    f"{display(self._options.output)} since; start a new run"
+                )
+            try:
+                check_destination(run.options["zip"])
+            except UsageError as exc:
+                return summarise(ledger, run, notices=(*notices, str(exc)))
+            return self._deliver(ledger, run, notices, whole=True)
+        finally:
+            folder.close()
+
+    def _deliver(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool = False) -> Summary:
+        """Package a finished run if that was asked for, and sum it up. `whole`: see `package`."""
         if self._options.zip:
             from buildrunner.package import package
 
             self._packaging = True
+            if self._signal is not None:
+                raise Interrupted(self._signal)
             self._emit(Packaging(path=self._options.zip))
             try:
-                archive, changed = package(ledger, run, self._options.zip, with_report=self._options.with_report)
+                archive, changed = package(
+                    ledger, run, self._options.zip, with_report=self._options.with_report, whole=whole
+                )
             except PackageError as exc:
                 run = ledger.set_run(run, exit_code=exc.exit_code)
                 return summarise(ledger, run, notices=(*notices, str(exc)))
-            run = ledger.set_run(run, archive=archive, exit_code=_exit_code(ledger, run))
+            self._packaging = False
+            run = ledger.set_run(run, archive=archive, exit_code=exit_code(ledger, run))
             notices += tuple(f"changed after its script ended, so not packaged as it was: {path}" for path in changed)
         return summarise(ledger, run, notices=notices)
 
@@ -380,10 +408,6 @@ class Interrupted(BuildrunnerError):
     def __init__(self, number: int) -> None:
         super().__init__("interrupted while packaging; `buildrunner package` makes the zip")
         self.exit_code = 128 + number
-
-
-def _exit_code(ledger: Ledger, run: RunRow) -> int:
-    return 0 if set(ledger.counts(run)) <= {"passed"} else 1
 
 
 def _left_files(ledger: Ledger, run: RunRow) -> Iterator[str]:

@@ -58,17 +58,19 @@ class Summary:
 def summarise(reader: Reader, run: RunRow, *, notices: tuple[str, ...] = ()) -> Summary:
     """Sum up a run as it stands in the ledger."""
     totals = _totals(reader, run)
-    exit_code = run.exit_code
-    if exit_code is None:
-        exit_code = 0 if totals["passed"] == totals["jobs"] else 1
     return Summary(
         state_dir=str(reader.state.absolute()),
         run=run,
         totals=totals,
         speed=speed(reader, run),
-        exit_code=exit_code,
+        exit_code=exit_code(reader, run) if run.exit_code is None else run.exit_code,
         notices=notices,
     )
+
+
+def exit_code(reader: Reader, run: RunRow) -> int:
+    """What a run comes to by its jobs alone."""
+    return 0 if set(reader.counts(run)) <= {JobState.PASSED} else 1
 
 
 def speed(reader: Reader, run: RunRow) -> Parallelism:

@@ -21,6 +21,7 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
     from buildrunner.naming import display
     from buildrunner.package import check_destination, package
     from buildrunner.reports.words import count
+    from buildrunner.summary import exit_code
 
     reader = Reader.open(Path(state))
     try:
@@ -41,7 +42,8 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
     finally:
         reader.close()
     with suppress(LedgerBusy), Ledger(Path(state), purpose="buildrunner package") as ledger:
-        ledger.set_run(row, archive=archive | {"path": named})
+        mended = {"exit_code": exit_code(ledger, row)} if row.state == "finished" else {}
+        ledger.set_run(row, archive=archive | {"path": named}, **mended)
     for path in changed:
         click.echo(f"note: changed after its script ended, so not packaged as it was: {display(path)}", err=True)
     click.echo(

@@ -205,7 +205,8 @@ def _spec_to_json(spec: JobSpec) -> str:
 def _make_state_folder(state: Path) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True)
-        if strangers := set(os.listdir(state)) - _OURS - _MADE_BY_THE_SYSTEM:
+        strangers = set(os.listdir(state)) - _OURS - _MADE_BY_THE_SYSTEM
+        if strangers and not (state / store.DATABASE).exists():
             raise UsageError(
                 f"the state folder {state} holds other things ({display(min(strangers))}): "
                 "name a folder of its own with --state DIR"

@@ -50,13 +50,19 @@ def finish_hashing(data: bytes) -> Found:
 
 
 def hash_few(folder: str) -> Found | None:
-    """Hash what is in the folder here and now, where that is little enough to take no time; None where it is more."""
-    files, size = [], 0
-    for path, info in _walk(folder, ""):
-        size += info.st_size if info is not None else 0
-        files.append((path, info))
-        if len(files) > _FEW or size > _LITTLE:
-            return None
+    """Hash a few small files here and now, where that takes no time; None where there is more, or a folder."""
+    files: list[tuple[str, os.stat_result | None]] = []
+    size = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                info = entry.stat(follow_symlinks=False)
+                size += info.st_size
+                files.append((entry.name, info))
+                if len(files) > _FEW or size > _LITTLE or stat.S_ISDIR(info.st_mode):
+                    return None
+    except OSError:
+        return None
 
     def check(read: int) -> None:
         if read > _LITTLE:
@@ -77,7 +83,10 @@ def _small_sha256() -> Any:
     try:
         from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]  # since Python 3.12
     except ImportError:
-        from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
+        try:
+            from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
+        except ImportError:  # some systems build Python without its own
+            from hashlib import sha256
     return sha256()
 
 

@@ -35,6 +35,57 @@ def test_resume_makes_the_zip_that_was_cut_off(workspace: Any, wait_until: Any, 
     assert again.document["archive"]["files"] == 4
 
 
+def cut_off(workspace: Any, wait_until: Any) -> None:
+    """A run of `src` that is killed while it is packaged."""
+    workspace.scripts(a=BIG)
+    run = workspace.start("run", "src")
+    wait_until(lambda: any(p.stat().st_size > 1_000_000 for p in workspace.path.glob(".buildrunner-*")))
+    run.kill()
+    run.wait()
+
+
+def test_resume_replaces_no_strangers_file_by_the_zip(workspace: Any, wait_until: Any) -> None:
+    cut_off(workspace, wait_until)
+    (workspace.path / "result.zip").write_text("mine")
+    done = workspace.run("resume")
+    assert "none of ours" in done.out
+    assert (workspace.path / "result.zip").read_text() == "mine"
+
+
+def test_resume_packages_no_files_of_another_target(workspace: Any, wait_until: Any) -> None:
+    cut_off(workspace, wait_until)
+    first = workspace.run("status", "--json").document["run"]
+    other = workspace.path / "other"
+    other.mkdir()
+    (other / "a.py").write_text("print('other')")
+    workspace.run("run", "other", "--no-zip")
+    done = workspace.run("resume", first, code=2)
+    assert "another target has used the output folder" in done.err
+    assert not (workspace.path / "result.zip").exists()
+
+
+def test_package_after_a_zip_that_could_not_be_made_mends_the_exit_code(workspace: Any) -> None:
+    workspace.scripts(a="import os; os.mkdir('zips/result.zip')")
+    (workspace.path / "zips").mkdir()
+    workspace.run("run", "src", "--zip", "zips/result.zip", code=3)
+    (workspace.path / "zips" / "result.zip").rmdir()
+    workspace.run("package")
+    assert "nothing was run" in workspace.run("resume", code=0).out
+
+
+def test_a_finished_run_without_a_zip_is_summed_up_from_anywhere(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    workspace.run("run", "src", "--no-zip")
+    assert "1 passed" in workspace.run("resume", "--state", "../.buildrunner", cwd=workspace.source).out
+
+
+def test_other_things_in_a_state_folder_that_holds_a_ledger_lock_nobody_out(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    workspace.run("run", "src")
+    (workspace.path / ".buildrunner" / "note").touch()
+    workspace.run("run", "src")
+
+
 def test_resume_names_the_run_of_another_target_that_is_interrupted(workspace: Any, wait_until: Any) -> None:
     workspace.scripts(a=workspace.note("start") + workspace.until("gate"))
     run = workspace.start("run", "src", "--no-zip")
