@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from buildrunner.errors import UsageError
+from buildrunner.ledger import Reader, RunRow
 from buildrunner.ledger.lock import Lock
 from buildrunner.naming import display, file_names
 
@@ -157,6 +158,26 @@ class OutputFolder:
             os.replace(final + ".new", final)
         except OSError as exc:
             raise UsageError(f"cannot write in the output folder {display(self.path)}: {exc.strerror}") from exc
+
+
+def reopen(reader: Reader, run: RunRow, *, cannot: str, purpose: str) -> OutputFolder:
+    """The output folder of a recorded run, with that run's own files still in it; they stay so until it is closed.
+
+    UsageError, saying what the run `cannot`, when they are gone or no longer its own.
+    """
+    shown = display(run.options["output"])
+    path = os.path.join(run.options["directory"], run.options["output"])
+    if not os.path.isdir(path):
+        raise UsageError(f"run {run.name} cannot {cannot}: its output folder {shown} is gone; start a new run")
+    folder = OutputFolder(path, purpose=purpose)
+    if later := reader.replaced_by(run):
+        why = f"{later} ran the same target later, and the output folder {shown} holds its files now"
+    elif not folder.holds(run.key, [row.file for row in reader.results(run)]):
+        why = f"another target has used the output folder {shown} since"
+    else:
+        return folder
+    folder.close()
+    raise UsageError(f"run {run.name} cannot {cannot}: {why}; start a new run")
 
 
 def _is_sound(entry: dict[str, Any]) -> bool:

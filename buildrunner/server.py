@@ -23,7 +23,7 @@ from buildrunner.job import FINAL_STATES, Job, JobEvent, JobState, advance
 from buildrunner.ledger import Ledger, RunRow, spec_from_json
 from buildrunner.loop import Loop
 from buildrunner.naming import display
-from buildrunner.outputfolder import OutputFolder
+from buildrunner.outputfolder import OutputFolder, reopen
 from buildrunner.plan import Plan
 from buildrunner.pool import WorkerPool
 from buildrunner.scan import make_batch
@@ -99,10 +99,7 @@ class BuildServer:
         self._begin()
         python, why = choose_python(options.python, os.environ)
         batch = make_batch(options, python)
-        if options.zip:
-            from buildrunner.package import check_destination
-
-            check_destination(options.zip)
+        self._check_destination()
         with self._signals(handle_signals), ExitStack() as stack:
             ledger = stack.enter_context(Ledger(Path(options.state), purpose=self._purpose()))
             if resume and (left := adoption.interrupted(ledger, batch.key)):
@@ -188,19 +185,18 @@ class BuildServer:
         if os.getcwd() != run.options["directory"]:
             raise UsageError(f"run {run.name} was started in {display(run.options['directory'])}: resume it from there")
 
-    def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
-        self._require_directory(run)
+    def _check_destination(self) -> None:
+        """Ask whether the zip can be written before anything is run for it."""
         if self._options.zip:
             from buildrunner.package import check_destination
 
             check_destination(self._options.zip)
-        if later := ledger.replaced_by(run):
-            raise UsageError(
-                f"run {run.name} cannot be carried on: {later} ran the same target later, and the output folder "
-                f"holds its files now; start a new run"
-            )
+
+    def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
+        self._require_directory(run)
+        self._check_destination()
         with ExitStack() as stack:
-            folder = OutputFolder(self._options.output, purpose=self._purpose())
+            folder = reopen(ledger, run, cannot="be carried on", purpose=self._purpose())
             stack.callback(folder.close)
             jobs, revived, spent = [], [], ledger.spent(run)
             for row in ledger.results(run):
@@ -212,11 +208,6 @@ class BuildServer:
                 job = Job(spec=spec, state=state, attempts=row.attempts, lost=row.lost, spent=spent.get(row.name, 0))
                 jobs.append((row.id, row.file, job))
             running = ledger.running(run)
-            if not folder.holds(run.key, [file for _, file, _ in jobs]):
-                raise UsageError(
-                    f"run {run.name} cannot be carried on: another target has used the output folder "
-                    f"{display(self._options.output)} since; start a new run"
-                )
             with ledger.transaction():
                 ledger.set_states(revived, JobState.WAITING)
             left = {job.spec.name for _, _, job in jobs if job.state not in FINAL_STATES}
@@ -294,20 +285,13 @@ class BuildServer:
 
     def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
         """Make the zip that a finished run still lacks, of its own files or not at all."""
-        from buildrunner.package import check_destination
-
         self._require_directory(run)
-        folder = OutputFolder(self._options.output, purpose=self._purpose())
+        folder = reopen(ledger, run, cannot="be packaged any more", purpose=self._purpose())
         try:
-            if not folder.holds(run.key, [row.file for row in ledger.results(run)]):
-                raise UsageError(
-                    f"run {run.name} cannot be packaged any more: another target has used the output folder "
-                    f"{display(self._options.output)} since; start a new run"
-                )
-            try:
-                check_destination(run.options["zip"])
-            except UsageError as exc:
-                return summarise(ledger, run, notices=(*notices, str(exc)))
+            self._check_destination()
+        except UsageError as exc:
+            return summarise(ledger, run, notices=(*notices, str(exc)))
+        else:
             return self._deliver(ledger, run, notices, whole=True)
         finally:
             folder.close()

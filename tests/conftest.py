@@ -24,7 +24,7 @@ MARK = "WORKSPACE_OF_A_TEST"
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], seconds: float = 30.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], seconds: float = 120.0, what: str = "") -> T:
     """The condition's value once it is true; fails the test when that takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -89,9 +89,9 @@ class Workspace:
             self.script(name + ".py", text)
 
     def until(self, gate: str) -> str:
-        """A line of Python that waits until the test opens the gate, or for a minute."""
+        """A line of Python that waits until the test opens the gate, or for five minutes."""
         path = str(self.path / gate)
-        return f"import os, time; [time.sleep(0.02) for _ in range(3000) if not os.path.exists({path!r})]\n"
+        return f"import os, time; [time.sleep(0.02) for _ in range(15_000) if not os.path.exists({path!r})]\n"
 
     def open(self, gate: str) -> None:
         """Let the scripts that wait at this gate go on."""
@@ -133,7 +133,7 @@ class Workspace:
         self.started.append(process)
         return process
 
-    def finish(self, process: Any, *, code: int | None = None, seconds: float = 60.0) -> Done:
+    def finish(self, process: Any, *, code: int | None = None, seconds: float = 300.0) -> Done:
         """Wait for a started program's end, and for this exit code if one is given."""
         stdout, stderr = process.communicate(timeout=seconds)
         done = Done(code=process.returncode, stdout=stdout or b"", stderr=stderr or b"")
@@ -202,7 +202,7 @@ def workspace(tmp_path: Path, caches: Path) -> Iterator[Workspace]:
         if process.poll() is None:
             process.kill()
         process.communicate()
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 30.0
     while (left := place.left()) and time.monotonic() < deadline:
         time.sleep(0.01)
     shown = []

@@ -19,6 +19,7 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
     from buildrunner.errors import LedgerBusy, UsageError
     from buildrunner.ledger import Ledger, Reader
     from buildrunner.naming import display
+    from buildrunner.outputfolder import reopen
     from buildrunner.package import check_destination, package
     from buildrunner.reports.words import count
     from buildrunner.summary import exit_code
@@ -28,17 +29,16 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
         row = reader.run(run)
         if row.state == "running" and reader.alive():
             raise LedgerBusy(f"run {row.name} is still going on; package it when it has ended")
-        if later := reader.replaced_by(row):
-            raise UsageError(
-                f"run {row.name} cannot be packaged any more: {later} ran the same target later, "
-                "and the output folder holds its files now"
-            )
         named = zip_file or row.options["zip"]
         if not named:
             raise UsageError(f"run {row.name} was made with --no-zip: name a file with --zip FILE")
         destination = zip_file or os.path.join(row.options["directory"], named)
         check_destination(destination)
-        archive, changed = package(reader, row, destination, with_report=with_report, whole=True)
+        folder = reopen(reader, row, cannot="be packaged any more", purpose="buildrunner package")
+        try:
+            archive, changed = package(reader, row, destination, with_report=with_report, whole=True)
+        finally:
+            folder.close()
     finally:
         reader.close()
     with suppress(LedgerBusy), Ledger(Path(state), purpose="buildrunner package") as ledger:

@@ -1,5 +1,6 @@
 """`buildrunner run`: from folder to zip."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
     from buildrunner.ledger import Reader
 
     reader = Reader.open(Path(summary.state_dir))
+    handler = _only_twice()
     try:
         if as_json:
             from buildrunner.cli.out import print_document
@@ -129,4 +131,13 @@ def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
     except BrokenPipeError:
         pass  # the run's own exit code still counts
     finally:
+        signal.signal(signal.SIGINT, handler)
         reader.close()
+
+
+def _only_twice() -> Any:
+    """Let the first Ctrl-C pass: the run has ended, and half a document says nothing. Returns the handler before."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, before))
+    return before

@@ -177,7 +177,7 @@ def other(state: Path) -> Iterator[Callable[[], Any]]:
 
 
 def test_another_process_is_refused_and_told_who_writes(ledger: Ledger, other: Callable[[], Any], state: Path) -> None:
-    said, _ = other().communicate(timeout=60)
+    said, _ = other().communicate(timeout=300)
     assert f"the state folder {state} is in use by process {os.getpid()} on " in said
     assert "(a test)" in said
     assert "--state DIR" in said
@@ -192,7 +192,7 @@ def test_it_is_told_as_a_mistake_of_use_with_the_other_ones_pid(other: Callable[
     assert caught.value.exit_code == 2
     reader = Reader.open(state)
     assert reader.alive()
-    holder.communicate(timeout=60)
+    holder.communicate(timeout=300)
     assert not reader.alive()
     reader.close()
 
@@ -201,7 +201,7 @@ def test_a_killed_process_holds_nothing(other: Callable[[], Any], state: Path) -
     holder = other()
     assert holder.stdout.readline() == "held\n"
     holder.send_signal(signal.SIGKILL)
-    holder.wait(timeout=60)
+    holder.wait(timeout=300)
     assert not lock.held(state / store.LOCK)
     Ledger(state, purpose="a test").close()
 

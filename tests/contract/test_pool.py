@@ -44,7 +44,7 @@ def waiting(tmp_path: Path) -> Callable[[str], Assignment]:
             stdout=f"{attempt}.out",
             stderr=f"{attempt}.err",
             output_dir=f"{attempt}.dir",
-            timeout=60.0,
+            timeout=300,
             grace=0.0,
         )
 
@@ -60,7 +60,7 @@ def next_event(pool: WorkerPool) -> Callable[[], Any]:
         for _ in range(1000):
             if came:
                 return came.popleft()
-            came.extend(pool.wait(10.0))
+            came.extend(pool.wait(60.0))
         pytest.fail("nothing happens")
 
     return next_event

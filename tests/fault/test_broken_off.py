@@ -53,7 +53,7 @@ def test_an_output_folder_taken_by_another_target_is_not_written_over(workspace:
     run = workspace.start("run", "src", "--no-zip")
     wait_until((workspace.path / "up").exists)
     run.send_signal(signal.SIGINT)
-    assert run.wait(30) == 130
+    assert run.wait(300) == 130
     other = workspace.path / "other"
     other.mkdir()
     (other / "a.py").write_text("print('other')")
@@ -84,7 +84,7 @@ def test_whoever_ignores_childrens_endings_does_not_hide_them_from_us(workspace:
     workspace.scripts(a="import sys; sys.exit(7)")
     done = subprocess.run(
         ["sh", "-c", f"trap '' CHLD; exec {sys.executable} -m buildrunner run src --json"],
-        cwd=workspace.path, env=workspace.env, capture_output=True, timeout=60,
+        cwd=workspace.path, env=workspace.env, capture_output=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["results"][0]["exit_code"] == 7

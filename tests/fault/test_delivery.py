@@ -1,8 +1,13 @@
 """What is delivered: a zip although packaging was cut off, and no output lost without a word."""
 
+import fcntl
+import shutil
 import signal
 import subprocess
 import sys
+import termios
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +17,13 @@ pytestmark = pytest.mark.fault
 BIG = "import os; open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/big', 'wb').write(os.urandom(60_000_000))"
 
 
+def _packaging(workspace: Any) -> bool:
+    """Whether a part of the zip is written; probes of its place come and go."""
+    with suppress(FileNotFoundError):
+        return any(p.stat().st_size > 1_000_000 for p in workspace.path.glob(".buildrunner-*"))
+    return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_resume_makes_the_zip_that_was_cut_off(workspace: Any, wait_until: Any, number: signal.Signals) -> None:
     workspace.scripts(a="print(1)")
@@ -19,9 +31,9 @@ def test_resume_makes_the_zip_that_was_cut_off(workspace: Any, wait_until: Any, 
     old = (workspace.path / "result.zip").read_bytes()
     workspace.scripts(a=BIG + "; print(2)")
     run = workspace.start("run", "src")
-    wait_until(lambda: any(p.stat().st_size > 1_000_000 for p in workspace.path.glob(".buildrunner-*")))
+    wait_until(lambda: _packaging(workspace))
     run.send_signal(number)
-    assert run.wait(30) == (-9 if number is signal.SIGKILL else 130)
+    assert run.wait(300) == (-9 if number is signal.SIGKILL else 130)
     assert (workspace.path / "result.zip").read_bytes() == old
     assert "not packaged: `buildrunner package" in workspace.run("status").out
 
@@ -39,7 +51,7 @@ def cut_off(workspace: Any, wait_until: Any) -> None:
     """A run of `src` that is killed while it is packaged."""
     workspace.scripts(a=BIG)
     run = workspace.start("run", "src")
-    wait_until(lambda: any(p.stat().st_size > 1_000_000 for p in workspace.path.glob(".buildrunner-*")))
+    wait_until(lambda: _packaging(workspace))
     run.kill()
     run.wait()
 
@@ -52,16 +64,69 @@ def test_resume_replaces_no_strangers_file_by_the_zip(workspace: Any, wait_until
     assert (workspace.path / "result.zip").read_text() == "mine"
 
 
-def test_resume_packages_no_files_of_another_target(workspace: Any, wait_until: Any) -> None:
+@pytest.mark.parametrize("verb", ["resume", "package"])
+def test_no_files_of_another_target_are_packaged(workspace: Any, wait_until: Any, verb: str) -> None:
     cut_off(workspace, wait_until)
     first = workspace.run("status", "--json").document["run"]
     other = workspace.path / "other"
     other.mkdir()
     (other / "a.py").write_text("print('other')")
     workspace.run("run", "other", "--no-zip")
-    done = workspace.run("resume", first, code=2)
-    assert "another target has used the output folder" in done.err
+    done = workspace.run(verb, first, code=2)
+    assert "another target has used the output folder python_output since" in done.err
     assert not (workspace.path / "result.zip").exists()
+
+
+def test_nothing_is_packaged_while_another_run_writes_there(workspace: Any, wait_until: Any) -> None:
+    workspace.scripts(a="print('mine')")
+    workspace.run("run", "src")
+    old = (workspace.path / "result.zip").read_bytes()
+    (workspace.path / "b.py").write_text(workspace.note("start") + workspace.until("gate"))
+    run = workspace.start("run", "b.py", "--no-zip", "--state", "other-state")
+    wait_until(lambda: workspace.notes("start"))
+    done = workspace.run("package", "--zip", "again.zip", code=2)
+    assert f"in use by process {run.pid} " in done.err
+    workspace.open("gate")
+    workspace.finish(run, code=0)
+    workspace.run("package", "--zip", "again.zip")
+    assert (workspace.path / "again.zip").read_bytes() == old
+
+
+def test_an_output_folder_that_is_gone_is_named_and_not_made_again(workspace: Any) -> None:
+    workspace.scripts(a="print('mine')")
+    workspace.run("run", "src")
+    shutil.rmtree(workspace.path / "python_output")
+    assert "its output folder python_output is gone" in workspace.run("package", code=2).err
+    assert not (workspace.path / "python_output").exists()
+
+
+@pytest.mark.parametrize(("interrupts", "code"), [(1, 0), (2, 130)])
+def test_an_interrupt_cuts_no_document_short(workspace: Any, wait_until: Any, interrupts: int, code: int) -> None:
+    """Nobody reads yet, so the document fills the pipe; the second Ctrl-C is for whoever does not want to wait."""
+    for number in range(300):
+        workspace.script(f"{'long' * 30}{number}.sh", ":")
+    run = workspace.start("run", "src", "--json", "-q", "--no-zip")
+    wait_until(lambda: "finished" in workspace.run("status", code=None).out)
+    wait_until(lambda: _waiting_to_be_read(run.stdout) > 50_000)
+    for _ in range(interrupts):
+        run.send_signal(signal.SIGINT)
+        wait_until(lambda: not _pending(run.pid))
+    done = workspace.finish(run, code=code)
+    if interrupts == 1:
+        assert len(done.document["results"]) == 300
+
+
+def _waiting_to_be_read(pipe: Any) -> int:
+    """Bytes in the pipe; 65,536 fit."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def _pending(pid: int) -> bool:
+    """Whether a signal sent to the process still waits for it."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("ShdPnd:"):
+            return int(line.split()[1], 16) != 0
+    raise AssertionError("no such line")
 
 
 def test_package_after_a_zip_that_could_not_be_made_mends_the_exit_code(workspace: Any) -> None:
@@ -91,7 +156,7 @@ def test_resume_names_the_run_of_another_target_that_is_interrupted(workspace: A
     run = workspace.start("run", "src", "--no-zip")
     wait_until(lambda: workspace.notes("start"))
     run.send_signal(signal.SIGINT)
-    assert run.wait(30) == 130
+    assert run.wait(300) == 130
     left = workspace.run("status", "--json").document["run"]
     (workspace.path / "one.py").write_text("pass")
     workspace.run("run", "one.py", "--no-zip")
@@ -156,6 +221,6 @@ def test_a_working_directory_that_is_gone_is_named(workspace: Any) -> None:
     gone = workspace.path / "gone"
     gone.mkdir()
     command = f'rmdir "$PWD"; exec "{sys.executable}" -m buildrunner run ../src'
-    done = subprocess.run(["sh", "-c", command], cwd=gone, env=workspace.env, capture_output=True, timeout=60)
+    done = subprocess.run(["sh", "-c", command], cwd=gone, env=workspace.env, capture_output=True, timeout=300)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.endswith(b"the working directory does not exist any more: go to one that does\n")

@@ -50,7 +50,7 @@ def without_pidfd(workspace: Any) -> Any:
 
 
 def test_a_run_works_without_pidfd(workspace: Any, without_pidfd: Any) -> None:
-    workspace.scripts(a="print('a')", b="exit(3)", c="import time; time.sleep(60)")
+    workspace.scripts(a="print('a')", b="exit(3)", c="import time; time.sleep(600)")
     done = without_pidfd("run", "src", "--json", "--timeout", "1s", "--grace", "0", code=1)
     outcomes = {name: result["outcome"] for name, result in done.results.items()}
     assert outcomes == {"a.py": "ok", "b.py": "exited", "c.py": "timed_out"}

@@ -21,7 +21,7 @@ def interrupt(workspace: Any, wait_until: Any, *command: str, gate: str, starts:
     run = workspace.start(*command)
     wait_until(lambda: len(workspace.notes("start")) == starts)
     run.send_signal(signal.SIGINT)
-    assert run.wait(30) == 130
+    assert run.wait(300) == 130
     assert not (workspace.path / gate).exists()
 
 
@@ -109,7 +109,7 @@ def test_wall_time_of_a_killed_session_counts_until_it_was_killed(workspace: Any
     wait_until(lambda: workspace.notes("start"))
     before = wait_until(lambda: (d := workspace.run("status", "--json").document)["wall_seconds"] > 1 and d)
     run.kill()
-    wait_until(lambda: not workspace.left(), 5.0)
+    wait_until(lambda: not workspace.left(), 30.0)
     assert workspace.run("status", "--json").document["wall_seconds"] >= before["wall_seconds"]
 
 

@@ -30,7 +30,7 @@ def test_a_killed_worker_takes_its_script_along_and_the_job_is_run_again(
     [(_, first, script)] = wait_until(lambda: workspace.notes("start"))
     worker = worker_of(workspace, run.pid, script)
     os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: not alive(worker) and not alive(script), 5.0, "the script's end")
+    wait_until(lambda: not alive(worker) and not alive(script), 30.0, "the script's end")
     wait_until(lambda: len(workspace.notes("start")) == 2, what="the second attempt")
     workspace.open("gate")
     done = workspace.finish(run, code=0)
@@ -90,7 +90,7 @@ def test_idle_workers_may_die_too(workspace: Any, wait_until: Any) -> None:
 def test_scripts_that_kill_their_parent(workspace: Any) -> None:
     """More of them than workers: each fails as lost, and everybody else runs."""
     for number in range(3):
-        workspace.script(f"killer{number}.py", "import os, time; os.kill(os.getppid(), 9); time.sleep(60)")
+        workspace.script(f"killer{number}.py", "import os, time; os.kill(os.getppid(), 9); time.sleep(600)")
         workspace.script(f"z{number}.py", "print('fine')")
     done = workspace.json("-j", "2", "--order", "name", code=1)
     for name, result in done.results.items():
@@ -198,7 +198,7 @@ def test_what_one_script_does_to_itself_the_next_does_not_feel(workspace: Any) -
 def test_a_grandchild_in_the_scripts_group_is_gone_when_the_script_is(workspace: Any, alive: Any) -> None:
     workspace.scripts(
         a="import os, subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "print(child.pid)",
         b="print(1)",
     )
@@ -219,7 +219,7 @@ if os.fork() == 0:
     print("daemon", os.getpid(), flush=True)
     os.write(writer, b"x")
     os.closerange(3, 64)
-    time.sleep(60)
+    time.sleep(600)
     os._exit(0)
 os.read(reader, 1)
 """
@@ -233,7 +233,7 @@ def test_a_daemon_in_a_session_of_its_own_outlives_neither_attempt_nor_run(
     run = workspace.start("run", "src", "--json", "-j", "2")
     wait_until(lambda: b"a.py: ok" in run.stderr.readline())
     daemon = int(workspace.log("a.py").split()[1])
-    wait_until(lambda: not alive(daemon), 5.0, "the daemon's end while the run goes on")
+    wait_until(lambda: not alive(daemon), 30.0, "the daemon's end while the run goes on")
     workspace.open("gate")
     done = workspace.finish(run, code=0)
     assert done.results["a.py"]["state"] == "passed"
@@ -241,7 +241,7 @@ def test_a_daemon_in_a_session_of_its_own_outlives_neither_attempt_nor_run(
 
 @pytest.mark.parametrize("ending", ["timeout", "interrupt"])
 def test_a_daemon_ends_with_a_script_that_is_ended(workspace: Any, wait_until: Any, alive: Any, ending: str) -> None:
-    workspace.scripts(a=DAEMON + workspace.note("start") + "time.sleep(60)")
+    workspace.scripts(a=DAEMON + workspace.note("start") + "time.sleep(600)")
     run = workspace.start("run", "src", "--json", "--timeout", "2s" if ending == "timeout" else "60s", "--grace", "1s")
     wait_until(lambda: workspace.notes("start"))
     if ending == "interrupt":
@@ -253,7 +253,7 @@ def test_a_daemon_ends_with_a_script_that_is_ended(workspace: Any, wait_until: A
 def test_a_script_that_leaves_many_processes(workspace: Any) -> None:
     workspace.scripts(
         a="import os, time\nfor n in range(20):\n    if os.fork() == 0:\n"
-        "        n % 2 and os.setpgid(0, 0)\n        time.sleep(60)\n        os._exit(0)"
+        "        n % 2 and os.setpgid(0, 0)\n        time.sleep(600)\n        os._exit(0)"
     )
     assert workspace.json().results["a.py"]["state"] == "passed"
     assert workspace.left() == []

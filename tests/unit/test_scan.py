@@ -214,7 +214,7 @@ def test_what_may_not_be_read(make: Callable[..., None], tmp_path: Path) -> None
         done = subprocess.run(
             [sys.executable, "-I", "-B", "-c", WITHOUT_PRIVILEGES, str(Path(buildrunner.__file__).parents[1]),
              "src", "locked", "secret.py", "half", "links"],
-            capture_output=True, text=True, check=False, timeout=60,
+            capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
     finally:
         for folder in ("locked", "half/locked"):
