@@ -11,6 +11,7 @@ from buildrunner.errors import LedgerBusy
 from buildrunner.job import JobSpec
 from buildrunner.ledger import Ledger, RunRow
 from buildrunner.loop import Loop
+from buildrunner.outputfolder import replaced
 from buildrunner.pool import read_journal
 from buildrunner.processes import kill_attempts
 
@@ -26,7 +27,7 @@ def interrupted(ledger: Ledger, key: str) -> RunRow | None:
 def left_behind(ledger: Ledger, run: RunRow) -> str | None:
     """The newest earlier run that is interrupted and could be carried on."""
     for other in ledger.runs():
-        if other.id < run.id and other.state in ("interrupted", "running") and not ledger.replaced_by(other):
+        if other.id < run.id and other.state in ("interrupted", "running") and not replaced(ledger, other):
             return other.name
     return None
 

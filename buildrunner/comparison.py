@@ -152,10 +152,14 @@ class Verdict(StrEnum):
     NOT_FASTER = "not_faster"
 
 
+_CLEAR_IN_ONE_ROUND = 1.1
+
+
 def verdict(comparison: Comparison) -> Verdict:
     """Whether the parallel arm was faster: by the medians, and told apart from scatter.
 
-    It is unclear when each arm's median lies among the other's rounds.
+    It is unclear when each arm's median lies among the other's rounds, and when a single round, which knows no scatter,
+    shows less than a tenth.
 
     >>> verdict(compare([10.0, 12.0, 11.0], [10.5, 9.5, 11.5], script_seconds=[10.0], jobs=2))
     <Verdict.UNCLEAR: 'unclear'>
@@ -163,6 +167,8 @@ def verdict(comparison: Comparison) -> Verdict:
     one, other = comparison.sequential, comparison.parallel
     if comparison.speedup <= 1.0:
         return Verdict.NOT_FASTER
+    if len(one.runs) == 1 and comparison.speedup < _CLEAR_IN_ONE_ROUND:
+        return Verdict.UNCLEAR
     if min(one.runs) <= other.median and max(other.runs) >= one.median:
         return Verdict.UNCLEAR
     return Verdict.FASTER

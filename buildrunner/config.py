@@ -51,7 +51,7 @@ class Options:
         for option in ("output", "zip", "state"):
             if getattr(self, option) == "":
                 raise UsageError(f"--{option} without a name: name a {'file' if option == 'zip' else 'folder'}")
-        if self.jobs is not None and not 1 <= self.jobs <= MOST_JOBS:
+        if self.jobs is not None and not (isinstance(self.jobs, int) and 1 <= self.jobs <= MOST_JOBS):
             raise UsageError(f"--jobs {self.jobs}: give a number from 1 to {MOST_JOBS}, or auto (here {cpus()})")
         if self.mode not in MODES:
             raise UsageError(f"--mode {self.mode}: this version knows {', '.join(MODES)}")

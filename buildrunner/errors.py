@@ -23,7 +23,7 @@ class NothingToRun(BuildrunnerError):
 
 
 class LedgerBusy(UsageError):
-    """Another living process holds the ledger's lock."""
+    """Another living process holds what is wanted: a ledger, an output folder, a worker's journal."""
 
 
 class LedgerError(BuildrunnerError):

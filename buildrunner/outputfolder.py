@@ -3,12 +3,12 @@
     OUT/logs/NAME.out, NAME.err        OUT/files/NAME/…        OUT/.buildrunner-files (the list of what is ours)
 
 The folder shows the last run of each target: what an earlier run of that target left is removed when the next
-one begins. Whatever is not in the list belongs to somebody else and is never touched.
+one begins. Whatever is not in the list belongs to somebody else and is never touched. The list names the run, so that
+a recorded run can tell whether what lies there is still its own.
 """
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +18,7 @@ from buildrunner.errors import UsageError
 from buildrunner.ledger import Reader, RunRow
 from buildrunner.ledger.lock import Lock
 from buildrunner.naming import display, file_names
+from buildrunner.removal import remove_empty_folders, remove_tree
 
 _LIST = ".buildrunner-files"
 _LOCK = ".buildrunner-lock"
@@ -28,8 +29,11 @@ _LOG_SUFFIXES = (".out", ".err")
 class OutputFolder:
     """An output folder in use by this process; it holds the folder's lock until `close`."""
 
-    def __init__(self, path: str, *, purpose: str) -> None:
-        """Open or create the folder. UsageError when that is impossible, or another run writes there."""
+    def __init__(self, path: str, *, purpose: str, option: str | None = "-o") -> None:
+        """Open or create the folder. UsageError when that is impossible, or another run writes there.
+
+        `option` is what names another one.
+        """
         self.path = os.path.abspath(path)
         self.logs = os.path.join(self.path, "logs")
         self.files = os.path.join(self.path, "files")
@@ -40,7 +44,7 @@ class OutputFolder:
             raise UsageError(
                 f"cannot use the output folder {display(path)}: {exc.strerror}; name another with -o DIR"
             ) from exc
-        self._lock = Lock(Path(self.path, _LOCK), purpose=purpose, what="output folder", option="-o")
+        self._lock = Lock(Path(self.path, _LOCK), purpose=purpose, what="output folder", option=option)
 
     def close(self) -> None:
         """Let other runs in."""
@@ -58,7 +62,7 @@ class OutputFolder:
         """Path of the empty folder a worker keeps ready."""
         return os.path.join(self.files, f".ready-{worker}")
 
-    def begin(self, key: str, names: Sequence[str]) -> dict[str, str]:
+    def begin(self, key: str, run: str, names: Sequence[str]) -> dict[str, str]:
         """Remove what the target's last run left and claim room for this one: a file name for every job."""
         owners = self._read_list()
         mine = owners.pop(key, None)
@@ -71,19 +75,24 @@ class OutputFolder:
         taken = {_log_stem(log) for log in os.listdir(self.logs)} | set(os.listdir(self.files))
         taken |= {name for entry in owners.values() for name in entry["names"]}
         result = file_names(names, taken=taken)
-        owners[key] = {"names": sorted(result.values()), "files": None}
+        owners[key] = {"run": run, "names": sorted(result.values()), "files": None}
         self._write_list(owners)
         return result
 
-    def holds(self, key: str, files: Iterable[str]) -> bool:
-        """Whether these file names still belong to the target, and no other has taken one since."""
-        return set(files) <= set(self._read_list().get(key, {"names": ()})["names"])
+    def go_on(self, key: str) -> None:
+        """A run that `finish` was said of goes on: until it says that again, all under its names is its own."""
+        owners = self._read_list()
+        owners[key]["files"] = None
+        self._write_list(owners)
 
     def finish(self, key: str, files: Iterable[str]) -> None:
-        """Say exactly which files the run left (relative to the folder), beside its jobs' logs."""
+        """Say exactly which files the run left (relative to the folder), beside its jobs' logs.
+
+        A path that ends in a slash is a folder that nobody could look through: all in it is the run's.
+        """
         owners = self._read_list()
         if key in owners:
-            owners[key]["files"] = sorted(path for path in files if not path.endswith("/"))
+            owners[key]["files"] = sorted(path.removesuffix("./") for path in files)
             self._write_list(owners)
 
     def set_aside(self, file: str, number: int) -> None:
@@ -103,7 +112,7 @@ class OutputFolder:
         if entry["files"] is None:
             # Cut off before it could say what it left: all of it is that run's.
             for name in gone:
-                shutil.rmtree(self.outputs(name), ignore_errors=True)
+                remove_tree(self.outputs(name))
             for log in os.listdir(self.logs):
                 stem, _, number = _log_stem(log).rpartition(".")
                 if number.isdigit() and stem in gone:
@@ -111,11 +120,15 @@ class OutputFolder:
         else:
             theirs = [path for path in entry["files"] if _job_of(path) in gone]
             for path in theirs:
-                if not self._behind_link(path):
+                if self._behind_link(path):
+                    continue
+                if path.endswith("/"):
+                    remove_tree(os.path.join(self.path, path.rstrip("/")))
+                else:
                     _unlink(os.path.join(self.path, path))
             for name in gone:
                 if not os.path.islink(self.files):
-                    _remove_empty_folders(self.outputs(name))
+                    remove_empty_folders(self.outputs(name))
             kept = set(theirs)
             entry["files"] = [path for path in entry["files"] if path not in kept]
         entry["names"] = [name for name in entry["names"] if name not in gone]
@@ -123,7 +136,7 @@ class OutputFolder:
     def _remove_outputs(self, file: str) -> None:
         path = self.outputs(file)
         self._remove_intruder(path)
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
 
     def _remove_intruder(self, path: str) -> None:
         """Remove a file or link that stands where we had put a folder: only its script can have done that."""
@@ -140,15 +153,7 @@ class OutputFolder:
         return False
 
     def _read_list(self) -> dict[str, dict[str, Any]]:
-        """The list; empty when it is missing or not as we write it: then nothing is known to be ours."""
-        try:
-            with open(os.path.join(self.path, _LIST), encoding="ascii") as file:
-                data = json.load(file)
-            targets: dict[str, dict[str, Any]] = data["targets"]
-            sound = data["format"] == _FORMAT and all(map(_is_sound, targets.values()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
-        return targets if sound else {}
+        return _read_list(self.path)
 
     def _write_list(self, targets: dict[str, dict[str, Any]]) -> None:
         final = os.path.join(self.path, _LIST)
@@ -157,7 +162,11 @@ class OutputFolder:
                 json.dump({"format": _FORMAT, "targets": targets}, file)
             os.replace(final + ".new", final)
         except OSError as exc:
-            raise UsageError(f"cannot write in the output folder {display(self.path)}: {exc.strerror}") from exc
+            _unlink(final + ".new")
+            raise UsageError(
+                f"cannot write in the output folder {display(self.path)}: {exc.strerror}; make room, or name another "
+                "with -o DIR"
+            ) from exc
 
 
 def reopen(reader: Reader, run: RunRow, *, cannot: str, purpose: str) -> OutputFolder:
@@ -165,29 +174,66 @@ def reopen(reader: Reader, run: RunRow, *, cannot: str, purpose: str) -> OutputF
 
     UsageError, saying what the run `cannot`, when they are gone or no longer its own.
     """
-    shown = display(run.options["output"])
-    path = os.path.join(run.options["directory"], run.options["output"])
-    if not os.path.isdir(path):
-        raise UsageError(f"run {run.name} cannot {cannot}: its output folder {shown} is gone; start a new run")
-    folder = OutputFolder(path, purpose=purpose)
-    if later := reader.replaced_by(run):
-        why = f"{later} ran the same target later, and the output folder {shown} holds its files now"
-    elif not folder.holds(run.key, [row.file for row in reader.results(run)]):
-        why = f"another target has used the output folder {shown} since"
-    else:
+    path = _path(run)
+    folder = OutputFolder(path, purpose=purpose, option=None) if os.path.isdir(path) else None
+    if (why := replaced(reader, run)) is None:
+        assert folder is not None
         return folder
-    folder.close()
+    if folder is not None:
+        folder.close()
     raise UsageError(f"run {run.name} cannot {cannot}: {why}; start a new run")
+
+
+def replaced(reader: Reader, run: RunRow) -> str | None:
+    """Why the output folder does not hold all files of a recorded run any more; None while it does."""
+    names, why = held(run)
+    return None if names.issuperset(reader.files(run)) else why
+
+
+def held(run: RunRow) -> tuple[frozenset[str], str]:
+    """The jobs, by their file names, whose logs and outputs in the output folder are still this run's, and why no more.
+
+    Asks nobody and locks nothing: only `reopen` makes sure that it stays so.
+    """
+    shown = display(run.options["output"])
+    if not os.path.isdir(_path(run)):
+        return frozenset(), f"its output folder {shown} is gone"
+    owners = _read_list(_path(run))
+    entry = owners.get(run.key)
+    if entry is None:
+        return frozenset(), f"the list of what is whose in the output folder {shown} is gone"
+    if entry["run"] != run.name:
+        return frozenset(), f"run {entry['run']} of the same target has used the output folder {shown} since"
+    return frozenset(entry["names"]), f"another target has used the output folder {shown} since"
+
+
+def _path(run: RunRow) -> str:
+    directory: str = run.options["directory"]
+    return os.path.join(directory, run.options["output"])
+
+
+def _read_list(path: str) -> dict[str, dict[str, Any]]:
+    """An output folder's list; empty when it is missing or not as we write it: then nothing is known to be ours."""
+    try:
+        with open(os.path.join(path, _LIST), encoding="ascii") as file:
+            data = json.load(file)
+        targets: dict[str, dict[str, Any]] = data["targets"]
+        sound = data["format"] == _FORMAT and all(map(_is_sound, targets.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return targets if sound else {}
 
 
 def _is_sound(entry: dict[str, Any]) -> bool:
     """Whether every path of a target's entry lies where a run of ours puts things."""
     names, files = entry["names"], entry["files"]
-    if not isinstance(names, list) or not all(n not in ("", ".", "..") and "/" not in n for n in names):
+    if not isinstance(entry["run"], str) or not isinstance(names, list):
+        return False
+    if not all(n not in ("", ".", "..") and "/" not in n for n in names):
         return False
     if files is None:
         return True
-    parts = [path.split("/") for path in files]
+    parts = [path.removesuffix("/").split("/") for path in files]
     return all(len(p) > 1 and p[0] in ("logs", "files") and {"", ".", ".."}.isdisjoint(p) for p in parts)
 
 
@@ -195,11 +241,6 @@ def _job_of(path: str) -> str:
     """The job, by its file name, that left `files/NAME/…` or `logs/NAME.<n>.out`."""
     kind, name = path.split("/")[:2]
     return name if kind == "files" else _log_stem(name).rpartition(".")[0]
-
-
-def _remove_empty_folders(path: str) -> None:
-    for folder, _, _ in os.walk(path, topdown=False):
-        _rmdir(folder)
 
 
 def _log_stem(log: str) -> str:
@@ -210,12 +251,5 @@ def _log_stem(log: str) -> str:
 def _unlink(path: str) -> None:
     try:
         os.unlink(path)
-    except OSError:
-        pass
-
-
-def _rmdir(path: str) -> None:
-    try:
-        os.rmdir(path)
     except OSError:
         pass

@@ -37,7 +37,6 @@ _END_RECORD = 22  # bytes of a zip's end record without its comment
 _DOS_EPOCH = 315532800  # 1980-01-01, before which a zip knows no time
 _DOS_END = 4354819198  # 2107-12-31 23:59:58, its last
 _LEVEL = 6
-_GONE = " (removed)"
 _CHUNK = 1 << 20
 
 
@@ -64,16 +63,17 @@ def _is_package(file: IO[bytes]) -> bool:
 
 def package(
     reader: Reader, run: RunRow, path: str, *, with_report: bool = False, whole: bool = False
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Write the zip of a run beside its place and rename it there.
 
-    Returns its `path`, `sha256` and number of `files`, and the outputs that changed after their script had ended.
-    With `whole`, files that are gone are an error. Raises PackageError; then an older zip of that name is untouched.
+    Returns its `path`, `sha256` and number of `files`, and a sentence on each output that changed after its script had
+    ended. With `whole`, files that are gone are an error. Raises PackageError; then an older zip of that name is
+    untouched.
     """
     folder = os.path.join(run.options["directory"], run.options["output"])
     try:
-        entries, rows, changed = _collect(reader, run, folder)
-        if whole and (gone := [c for c in changed if c.endswith(_GONE)]):
+        entries, rows, changed, gone = _collect(reader, run, folder)
+        if whole and gone:
             raise PackageError(
                 f"cannot make the zip {display(path)}: {len(gone)} of the run's files are gone, {display(gone[0])} for "
                 "one; run it again"
@@ -87,14 +87,22 @@ def package(
             f"cannot make the zip {display(path)}: {exc.strerror or exc}{where}; "
             "the results are recorded: `buildrunner package` makes it again"
         ) from exc
-    return {"path": path, "sha256": digest, "files": count}, changed
+    notices = [f"changed after its script ended, packaged as it is now: {display(source)}" for source in changed]
+    notices += [f"gone since its script ended, so not packaged: {display(source)}" for source in gone]
+    return {"path": path, "sha256": digest, "files": count}, tuple(notices)
 
 
-def _collect(reader: Reader, run: RunRow, folder: str) -> tuple[list[_Entry], list[dict[str, Any]], list[str]]:
-    """Hash everything that goes in; the manifest comes first, so this is a pass of its own."""
+def _collect(
+    reader: Reader, run: RunRow, folder: str
+) -> tuple[list[_Entry], list[dict[str, Any]], list[str], list[str]]:
+    """Hash everything that goes in; the manifest comes first, so this is a pass of its own.
+
+    Also returned are the paths of what is not as its script left it: changed, and gone.
+    """
     entries: list[_Entry] = []
     rows: list[dict[str, Any]] = []
     changed: list[str] = []
+    gone: list[str] = []
     for row in reader.results(run):
         logs: dict[str, str | None] = {}
         for suffix, stream in (("out", "stdout"), ("err", "stderr")):
@@ -106,7 +114,7 @@ def _collect(reader: Reader, run: RunRow, folder: str) -> tuple[list[_Entry], li
                 logs[stream] = name
             except FileNotFoundError:
                 if row.outcome not in (None, Outcome.SPAWN_ERROR, Outcome.LOST):
-                    changed.append(source + _GONE)
+                    gone.append(source)
         outputs = []
         for output in row.outputs:
             source = os.path.join(folder, "files", row.file, output.path)
@@ -114,7 +122,7 @@ def _collect(reader: Reader, run: RunRow, folder: str) -> tuple[list[_Entry], li
             try:
                 entry = _entry(name, source)
             except FileNotFoundError:
-                changed.append(source + _GONE)
+                gone.append(source)
                 continue
             if entry.sha256 != output.sha256:
                 changed.append(source)
@@ -123,7 +131,7 @@ def _collect(reader: Reader, run: RunRow, folder: str) -> tuple[list[_Entry], li
         rows.append(_manifest_row(row, logs, outputs))
     entries.sort(key=lambda e: e.name.encode())
     rows.sort(key=lambda r: os.fsencode(r["name"]))
-    return entries, rows, changed
+    return entries, rows, changed, gone
 
 
 def _entry(name: str, path: str) -> _Entry:

@@ -16,7 +16,7 @@ from typing import Any
 
 from buildrunner import adoption, assignments
 from buildrunner.config import Options
-from buildrunner.errors import BuildrunnerError, PackageError, UsageError
+from buildrunner.errors import BuildrunnerError, LedgerBusy, PackageError, UsageError
 from buildrunner.events import Listener, Packaging, RunStarted
 from buildrunner.interpreters import choose_python
 from buildrunner.job import FINAL_STATES, Job, JobEvent, JobState, advance
@@ -107,7 +107,8 @@ class BuildServer:
                 return self._resume(ledger, left)
             folder = OutputFolder(options.output, purpose=self._purpose())
             stack.callback(folder.close)
-            files = folder.begin(batch.key, [spec.name for spec in batch.jobs])
+            name = _run_name()
+            files = folder.begin(batch.key, name, [spec.name for spec in batch.jobs])
             durations = ledger.durations(batch.key, options.args)
             recorded = options.to_json() | {
                 "workers": min(options.slots, len(batch.jobs)),
@@ -115,7 +116,7 @@ class BuildServer:
                 "python_why": why,
             }
             run = ledger.add_run(
-                name=_run_name(),
+                name=name,
                 target=batch.target,
                 key=batch.key,
                 args=options.args,
@@ -144,19 +145,19 @@ class BuildServer:
         state = Path(state_dir)
         if not (state / "ledger.db").exists():
             raise UsageError(f"there is no ledger in {state}: nothing to resume; name its folder with --state DIR")
-        with Ledger(state, purpose="buildrunner resume") as ledger:
+        server = cls.__new__(cls)
+        server._set_up(listeners, age=age)
+        with server._signals(handle_signals), Ledger(state, purpose="buildrunner resume") as ledger:
             row = ledger.run(run)
-            options = {f: row.options[f] for f in Options.__dataclass_fields__}
-            server = cls.from_options(Options.from_json(options), listeners=listeners, age=age)
+            server._options = Options.from_json({f: row.options[f] for f in Options.__dataclass_fields__})
             server._begin()
-            with server._signals(handle_signals):
-                if row.state not in ("finished", "cancelled"):
-                    return server._resume(ledger, row)
-                notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
-                if run is None and (left := adoption.left_behind(ledger, row)):
-                    notices += (f"run {left} of another target is interrupted: `buildrunner resume {left}`",)
-                if row.state == "finished" and row.options["zip"] and not row.archive and not ledger.replaced_by(row):
-                    return server._deliver_late(ledger, row, notices)
+            if row.state not in ("finished", "cancelled"):
+                return server._resume(ledger, row)
+            notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
+            if run is None and (left := adoption.left_behind(ledger, row)):
+                notices += (f"run {left} of another target is interrupted: `buildrunner resume {left}`",)
+            if row.state == "finished" and row.options["zip"] and not row.archive:
+                return server._deliver_late(ledger, row, notices)
             return summarise(ledger, row, notices=notices)
 
     def stop(self) -> None:
@@ -198,6 +199,7 @@ class BuildServer:
         with ExitStack() as stack:
             folder = reopen(ledger, run, cannot="be carried on", purpose=self._purpose())
             stack.callback(folder.close)
+            folder.go_on(run.key)
             jobs, revived, spent = [], [], ledger.spent(run)
             for row in ledger.results(run):
                 state = row.state
@@ -249,7 +251,9 @@ class BuildServer:
         if running is not None:
             adoption.adopt(loop, journals, running)
         began = time.time() - (time.monotonic() - self._began)
-        run = ledger.set_run(run, state="running", finished=None, wall=before, session=began, exit_code=None)
+        run = ledger.set_run(
+            run, state="running", finished=None, wall=before, session=began, exit_code=None, archive=None
+        )
         self._announce(run, loop, len(jobs))
         done = False
         try:
@@ -265,56 +269,68 @@ class BuildServer:
             pool.close()
             self._loop = None
         end = loop.last_end or time.monotonic()
-        wall = max(0.0, end - self._began) + before
-        folder.finish(run.key, _left_files(ledger, run))
+        cut_short = loop.stopped and loop.done < len(jobs)
+        run = ledger.set_run(
+            run,
+            state="interrupted" if cut_short else "finished",
+            finished=time.time(),
+            wall=max(0.0, end - self._began) + before,
+            session=None,
+            exit_code=128 + (self._signal or signal.SIGINT) if cut_short else exit_code(ledger, run),
+        )
+        notices = strays.notices() + _skipped(ledger, run)
+        try:
+            folder.finish(run.key, _left_files(ledger, run))
+        except UsageError as exc:
+            notices += (str(exc),)
         shutil.rmtree(journals, ignore_errors=True)
-        return self._conclude(ledger, run, wall, stopped=loop.stopped, notices=strays.notices() + _skipped(ledger, run))
-
-    def _conclude(
-        self, ledger: Ledger, run: RunRow, wall: float, *, stopped: bool, notices: tuple[str, ...]
-    ) -> Summary:
-        ended: dict[str, object] = {"finished": time.time(), "wall": wall, "session": None}
-        if stopped:
-            code = 128 + (self._signal or signal.SIGINT)
-            run = ledger.set_run(run, state="interrupted", exit_code=code, **ended)
+        if cut_short:
             return summarise(ledger, run, notices=notices)
-        run = ledger.set_run(run, state="finished", exit_code=exit_code(ledger, run), **ended)
-        if self._signal is not None:
-            raise Interrupted(self._signal)
         return self._deliver(ledger, run, notices)
 
     def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
         """Make the zip that a finished run still lacks, of its own files or not at all."""
         self._require_directory(run)
-        folder = reopen(ledger, run, cannot="be packaged any more", purpose=self._purpose())
         try:
-            self._check_destination()
+            folder = reopen(ledger, run, cannot="be packaged any more", purpose=self._purpose())
+        except LedgerBusy:
+            raise
         except UsageError as exc:
-            return summarise(ledger, run, notices=(*notices, str(exc)))
-        else:
+            return self._undelivered(ledger, run, (*notices, str(exc)))
+        try:
             return self._deliver(ledger, run, notices, whole=True)
         finally:
             folder.close()
 
     def _deliver(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool = False) -> Summary:
         """Package a finished run if that was asked for, and sum it up. `whole`: see `package`."""
-        if self._options.zip:
-            from buildrunner.package import package
+        if not self._options.zip:
+            return summarise(ledger, run, notices=notices)
+        from buildrunner.package import package
 
-            self._packaging = True
+        self._packaging = True
+        try:
             if self._signal is not None:
                 raise Interrupted(self._signal)
             self._emit(Packaging(path=self._options.zip))
-            try:
-                archive, changed = package(
-                    ledger, run, self._options.zip, with_report=self._options.with_report, whole=whole
-                )
-            except PackageError as exc:
-                run = ledger.set_run(run, exit_code=exc.exit_code)
-                return summarise(ledger, run, notices=(*notices, str(exc)))
+            self._check_destination()  # again: meanwhile a script may have put something there
+            archive, changed = package(
+                ledger, run, self._options.zip, with_report=self._options.with_report, whole=whole
+            )
+        except UsageError as exc:
+            elsewhere = f"{exc}; nothing is lost: `buildrunner package {run.name} --zip FILE` makes it"
+            return self._undelivered(ledger, run, (*notices, elsewhere))
+        except PackageError as exc:
+            return self._undelivered(ledger, run, (*notices, str(exc)))
+        finally:
             self._packaging = False
-            run = ledger.set_run(run, archive=archive, exit_code=exit_code(ledger, run))
-            notices += tuple(f"changed after its script ended, so not packaged as it was: {path}" for path in changed)
+        run = ledger.set_run(run, archive=archive, exit_code=exit_code(ledger, run))
+        return summarise(ledger, run, notices=notices + changed)
+
+    def _undelivered(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
+        """The scripts' results are recorded, but the zip that was asked for cannot be had."""
+        self._packaging = False  # from here on a signal would hide why
+        run = ledger.set_run(run, exit_code=PackageError.exit_code)
         return summarise(ledger, run, notices=notices)
 
     def _make_pool(self, run: RunRow, folder: OutputFolder, journals: Path) -> WorkerPool:

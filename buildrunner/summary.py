@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Summary:
         """Every job's row, read from the ledger."""
         reader = Reader.open(Path(self.state_dir))
         try:
-            yield from reader.results(self.run)
+            yield from results(reader, self.run)
         finally:
             reader.close()
 
@@ -115,7 +115,6 @@ def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
     """The document; its `results` are an iterator, so that 100,000 of them need not be in memory at once."""
     s = speed(reader, run)
     state = real_state(reader, run)
-    at_work = _at_work(reader, run)
     return {
         "schema": SCHEMA,
         "run": run.name,
@@ -136,7 +135,7 @@ def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
             {"worker": w, "busy_seconds": _round(b), "idle_seconds": _round(idle(s, b)) if state != "running" else None}
             for w, b in reader.busy(run)
         ],
-        "results": (_result(run, row, at_work) for row in reader.results(run)),
+        "results": (_result(run, row) for row in results(reader, run)),
         "archive": run.archive,
     }
 
@@ -181,14 +180,19 @@ def _at_work(reader: Reader, run: RunRow) -> Collection[str]:
     return reader.at_work(run) if real_state(reader, run) == "running" else ()
 
 
-def _result(run: RunRow, row: ResultRow, at_work: Collection[str]) -> dict[str, Any]:
-    state = row.state
-    if state is JobState.READY or (state is JobState.RUNNING and row.name not in at_work):
-        state = JobState.WAITING
-    ran = row.outcome is not None or row.name in at_work
+def results(reader: Reader, run: RunRow) -> Iterator[ResultRow]:
+    """Every job's row in the order in which they were added, `running` only where something runs, else `waiting`."""
+    at_work = _at_work(reader, run)
+    for row in reader.results(run):
+        waits = row.state is JobState.READY or (row.state is JobState.RUNNING and row.name not in at_work)
+        yield replace(row, state=JobState.WAITING) if waits else row
+
+
+def _result(run: RunRow, row: ResultRow) -> dict[str, Any]:
+    ran = row.outcome is not None or row.state is JobState.RUNNING
     return {
         "name": row.name,
-        "state": state,
+        "state": row.state,
         "outcome": row.outcome,
         "exit_code": row.exit_code,
         "signal": row.signal,

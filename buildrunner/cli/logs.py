@@ -37,18 +37,19 @@ def command(
     from buildrunner.job import JobState
     from buildrunner.ledger import Reader
     from buildrunner.naming import display
+    from buildrunner.outputfolder import held
+    from buildrunner.reports.words import count
     from buildrunner.summary import log_path
 
     reader = Reader.open(Path(state))
     try:
         row = reader.run(run)
         result = reader.result(row, job)
-        if later := reader.replaced_by(row):
-            raise UsageError(
-                f"the logs of run {row.name} are gone: {later} ran the same target later and put its own there"
-            )
+        names, why = held(row)
+        if result.file not in names:
+            raise UsageError(f"the logs of {display(result.name)} in run {row.name} are no longer there: {why}")
         if attempt is not None and attempt > result.attempts:
-            raise UsageError(f"{display(result.name)} has {result.attempts} attempts in run {row.name}")
+            raise UsageError(f"{display(result.name)} has {count(result.attempts, 'attempt')} in run {row.name}")
         number = attempt if attempt is not None and attempt < result.attempts else None
         suffixes = [s for s, other in (("out", only_stderr), ("err", only_stdout)) if not other] or [
             "out",

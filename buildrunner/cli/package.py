@@ -1,7 +1,8 @@
 """`buildrunner package`: makes a run's zip again."""
 
 import os
-from contextlib import suppress
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from buildrunner.cli.options import option, state_option
 def command(run: str | None, state: str, zip_file: str | None, with_report: bool) -> int:
     """Make the zip of a RUN (the newest when none is named) from what is recorded."""
     from buildrunner.errors import LedgerBusy, UsageError
+    from buildrunner.job import FINAL_STATES
     from buildrunner.ledger import Ledger, Reader
     from buildrunner.naming import display
     from buildrunner.outputfolder import reopen
@@ -24,29 +26,45 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
     from buildrunner.reports.words import count
     from buildrunner.summary import exit_code
 
+    for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would leave half a zip behind
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     reader = Reader.open(Path(state))
     try:
         row = reader.run(run)
         if row.state == "running" and reader.alive():
             raise LedgerBusy(f"run {row.name} is still going on; package it when it has ended")
-        named = zip_file or row.options["zip"]
-        if not named:
+        directory = row.options["directory"]
+        if zip_file:
+            destination = zip_file if os.getcwd() == directory else os.path.abspath(zip_file)
+        elif row.options["zip"]:
+            destination = os.path.join(directory, row.options["zip"])
+        else:
             raise UsageError(f"run {row.name} was made with --no-zip: name a file with --zip FILE")
-        destination = zip_file or os.path.join(row.options["directory"], named)
         check_destination(destination)
         folder = reopen(reader, row, cannot="be packaged any more", purpose="buildrunner package")
         try:
-            archive, changed = package(reader, row, destination, with_report=with_report, whole=True)
+            with_report = with_report or row.options["with_report"]
+            archive, notices = package(reader, row, destination, with_report=with_report, whole=True)
         finally:
             folder.close()
+        if not zip_file:
+            archive["path"] = row.options["zip"]
+        mended = {"exit_code": exit_code(reader, row)} if row.state == "finished" else {}
+        counts = reader.counts(row)
     finally:
         reader.close()
-    with suppress(LedgerBusy), Ledger(Path(state), purpose="buildrunner package") as ledger:
-        mended = {"exit_code": exit_code(ledger, row)} if row.state == "finished" else {}
-        ledger.set_run(row, archive=archive | {"path": named}, **mended)
-    for path in changed:
-        click.echo(f"note: changed after its script ended, so not packaged as it was: {display(path)}", err=True)
+    try:
+        with Ledger(Path(state), purpose="buildrunner package") as ledger:
+            ledger.set_run(row, archive=archive, **mended)
+    except LedgerBusy as exc:
+        notices += (f"the zip is made, but not entered in the record: {exc}",)
+    if left := sum(number for job_state, number in counts.items() if job_state not in FINAL_STATES):
+        scripts = count(sum(counts.values()), "script")
+        notices += (f"run {row.name} was interrupted: {left:,} of its {scripts} did not end",)
+    for notice in notices:
+        click.echo(f"note: {notice}", err=True)
     click.echo(
-        f"{display(os.path.relpath(archive['path']))}: {count(archive['files'], 'file')}, sha256 {archive['sha256']}"
+        f"{display(os.path.relpath(destination))}: {count(archive['files'], 'file')}, sha256 {archive['sha256']}"
     )
     return 0

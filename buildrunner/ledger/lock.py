@@ -23,10 +23,10 @@ _BETWEEN_TRIES = 0.02  # seconds
 class Lock:
     """Held from construction to `release`, or to the end of the process."""
 
-    def __init__(self, path: Path, *, purpose: str, what: str, option: str) -> None:
+    def __init__(self, path: Path, *, purpose: str, what: str, option: str | None) -> None:
         """Take the lock at once, or raise LedgerBusy with a sentence that names the holder.
 
-        `purpose` is what this process does; `what` is locked, and `option` names another one of it.
+        `purpose` is what this process does; `what` is locked, and `option` names another one of it, where there is one.
         """
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -40,7 +40,7 @@ class Lock:
             os.close(self._fd)
             raise LedgerBusy(
                 f"the {what} {display(str(path.parent))} is in use by {_holder(path)}; "
-                f"wait for it to end, or use another one with {option} DIR"
+                f"wait for it to end{_another(option, ', or use another one')}"
             )
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time()), "does": purpose}
         try:
@@ -55,9 +55,13 @@ class Lock:
         os.close(self._fd)
 
 
-def _unusable(path: Path, what: str, option: str, exc: OSError) -> UsageError:
+def _unusable(path: Path, what: str, option: str | None, exc: OSError) -> UsageError:
     where = display(str(path.parent))
-    return UsageError(f"cannot write in the {what} {where}: {exc.strerror}; name another one with {option} DIR")
+    return UsageError(f"cannot write in the {what} {where}: {exc.strerror}{_another(option, '; name another one')}")
+
+
+def _another(option: str | None, words: str) -> str:
+    return f"{words} with {option} DIR" if option else ""
 
 
 def held(path: Path) -> bool:

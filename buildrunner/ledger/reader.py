@@ -142,10 +142,10 @@ class Reader:
         rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE key = ? ORDER BY id DESC LIMIT 1", to_sql(key))
         return _run_row(rows[0]) if rows else None
 
-    def replaced_by(self, run: RunRow) -> str | None:
-        """The later run of the same target that put its own files in the output folder, if there is one."""
-        newest = self.newest(run.key)
-        return newest.name if newest and newest.id > run.id else None
+    def files(self, run: RunRow) -> Iterator[str]:
+        """Every job's file name."""
+        for (file,) in self._rows("SELECT file FROM jobs WHERE run = ?", run.id):
+            yield file
 
     def skipped_outputs(self, run: RunRow) -> list[tuple[str, str]]:
         """Job and path of everything the last attempts left that is no output file."""

@@ -76,7 +76,8 @@ def _short_conditions(m: Measurement) -> str:
 
 
 def _notes(m: Measurement, shown: int) -> Iterable[str]:
-    yield "thin lines: from the fastest round to the slowest"
+    if m.rounds > 1:
+        yield "thin lines: from the fastest round to the slowest"
     if shown < len(m.scripts):
         yield f"the {shown} slowest of {len(m.scripts):,} scripts"
     if m.failures:

@@ -89,9 +89,10 @@ def conclusion(m: Measurement) -> str:
                 text += f" Most of what kept it from {c.jobs} ×: {because(m, causes[0])}."
             return text
         case Verdict.UNCLEAR:
+            doubt = "single rounds differ by as much" if m.rounds > 1 else "a single round may be off by as much"
             text = (
                 f"Running in parallel was NOT clearly faster: {other} against {one} one after another "
-                f"({c.speedup:.2f} ×), and single rounds differ by as much"
+                f"({c.speedup:.2f} ×), and {doubt}"
             )
         case Verdict.NOT_FASTER:
             text = f"Running in parallel was NOT faster: {other} against {one} one after another ({c.speedup:.2f} ×)"

@@ -14,8 +14,9 @@ from buildrunner.job import JobState
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.machine import cpus
 from buildrunner.naming import display, display_lines
+from buildrunner.outputfolder import held, replaced
 from buildrunner.reports.words import count, row_ending, seconds, shell, size
-from buildrunner.summary import Summary, idle, log_path, real_state, summarise
+from buildrunner.summary import Summary, idle, log_path, real_state, results, summarise
 
 _ROWS = 20
 _FAILURES = 50
@@ -91,7 +92,7 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
             f"{display(run.archive['path'])}: {count(run.archive['files'], 'file')}, sha256 {run.archive['sha256']}",
             soft_wrap=True,
         )
-    elif run.state == "finished" and run.options["zip"] and not reader.replaced_by(run):
+    elif run.state == "finished" and run.options["zip"] and not replaced(reader, run):
         out.print(f"not packaged: `buildrunner package {run.name}` makes {display(run.options['zip'])}", soft_wrap=True)
 
 
@@ -105,7 +106,7 @@ def _what_binds(summary: Summary) -> str:
 def print_failures(out: Console, summary: Summary, reader: Reader) -> None:
     """Every job that did not pass: how it ended, its last words, its log, how to run it alone."""
     totals = summary.totals
-    later = reader.replaced_by(summary.run)
+    names, why = held(summary.run)
     bad = totals["failed"]
     if not bad:
         return
@@ -122,19 +123,19 @@ def print_failures(out: Console, summary: Summary, reader: Reader) -> None:
             )
             break
         shown += 1
-        for line in failure_lines(summary.run, row, later):
+        for line in failure_lines(summary.run, row, None if row.file in names else why):
             out.print(line, soft_wrap=True)
 
 
-def failure_lines(run: RunRow, row: ResultRow, later: str | None = None) -> Iterator[Text]:
-    """One failure in full; without its words when a later run has replaced its logs."""
+def failure_lines(run: RunRow, row: ResultRow, gone: str | None = None) -> Iterator[Text]:
+    """One failure in full; without its words when its logs are `gone`, for the reason given."""
     attempts = f" after {row.attempts} attempts" if row.attempts > 1 else ""
     yield Text.assemble((display(row.name), "bold"), f": {row_ending(row)}{attempts}, {seconds(row.seconds)}")
     if row.error:
         yield Text(f"    {display(row.error)}")
     stderr = log_path(run, row.file, "err")
-    if later:
-        yield Text(f"    its logs were replaced by run {later}")
+    if gone:
+        yield Text(f"    its logs are no longer there: {gone}")
         yield Text(f"    alone: {alone_command(run, row)}")
         return
     lines = last_lines(os.path.join(run.options["directory"], stderr))
@@ -208,7 +209,7 @@ def resume_command(run: RunRow) -> str:
 
 def _print_table(out: Console, reader: Reader, run: RunRow, limit: int | None) -> None:
     total = sum(reader.counts(run).values())
-    rows = _slowest(reader.results(run), limit or total)
+    rows = _slowest(results(reader, run), limit or total)
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("script", overflow="fold")
     table.add_column("result", overflow="fold")

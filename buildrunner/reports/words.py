@@ -81,10 +81,8 @@ def ending(
 
 def row_ending(row: ResultRow) -> str:
     """How a job's last attempt ended, or where the job is."""
-    if row.state in (JobState.SKIPPED, JobState.RUNNING):
+    if row.state in (JobState.SKIPPED, JobState.RUNNING, JobState.WAITING):
         return str(row.state)
-    if row.state in (JobState.WAITING, JobState.READY):
-        return "waiting"
     return ending(row.outcome, row.exit_code, row.signal, row.state)
 
 

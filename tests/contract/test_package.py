@@ -287,9 +287,10 @@ def test_two_folders_with_a_script_of_one_name_are_both_packaged_whole(place: Ca
 def test_an_output_that_changed_is_packaged_and_told(place: Callable[..., Path]) -> None:
     folder = place(scripts=SCRIPTS)
     run()
-    assert again()[1] == []
+    assert again()[1] == ()
     (folder / "python_output/files/b.py/sub/data").write_bytes(b"new")
-    assert again()[1] == [str(folder / "python_output/files/b.py/sub/data")]
+    path = folder / "python_output/files/b.py/sub/data"
+    assert again()[1] == (f"changed after its script ended, packaged as it is now: {path}",)
     assert verify("again.zip").problems == ()
     with zipfile.ZipFile("again.zip") as archive:
         assert archive.read("files/b.py/sub/data") == b"new"
@@ -311,7 +312,7 @@ def test_an_output_that_is_gone_is_left_out_and_told(place: Callable[..., Path],
     run()
     path = folder / "python_output/files/b.py/sub/data"
     REPLACEMENTS[how](path)
-    assert again()[1] == [f"{path} (removed)"]
+    assert again()[1] == (f"gone since its script ended, so not packaged: {path}",)
     assert verify("again.zip").problems == ()
     assert "files/b.py/sub/data" not in manifest("again.zip")["files"]
 

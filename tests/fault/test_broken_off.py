@@ -68,7 +68,7 @@ def test_a_zip_that_cannot_be_made_hides_no_results(workspace: Any) -> None:
     (workspace.path / "zips").mkdir()
     done = workspace.run("run", "src", "--zip", "zips/result.zip", code=3)
     assert "exit code 3" in done.out
-    assert "cannot make the zip" in done.out
+    assert "cannot write the zip" in done.out
     workspace.run("resume", code=3)
 
 

@@ -59,9 +59,11 @@ def cut_off(workspace: Any, wait_until: Any) -> None:
 def test_resume_replaces_no_strangers_file_by_the_zip(workspace: Any, wait_until: Any) -> None:
     cut_off(workspace, wait_until)
     (workspace.path / "result.zip").write_text("mine")
-    done = workspace.run("resume")
+    done = workspace.run("resume", code=3)
     assert "none of ours" in done.out
     assert (workspace.path / "result.zip").read_text() == "mine"
+    workspace.run("package", "--zip", "other.zip")
+    assert "nothing was run" in workspace.run("resume", code=0).out
 
 
 @pytest.mark.parametrize("verb", ["resume", "package"])
@@ -72,8 +74,8 @@ def test_no_files_of_another_target_are_packaged(workspace: Any, wait_until: Any
     other.mkdir()
     (other / "a.py").write_text("print('other')")
     workspace.run("run", "other", "--no-zip")
-    done = workspace.run(verb, first, code=2)
-    assert "another target has used the output folder python_output since" in done.err
+    done = workspace.run(verb, first, code=3 if verb == "resume" else 2)
+    assert "another target has used the output folder python_output since" in done.out + done.err
     assert not (workspace.path / "result.zip").exists()
 
 

@@ -15,7 +15,7 @@ FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events"),
     (
         "assignments", "config", "destination", "machine", "interpreters", "scan", "ledger", "ledger.*", "outputfolder",
-        "processes", "strays", "summary", "timed", "package", "reports", "reports.*", "run", "run.*",
+        "processes", "removal", "strays", "summary", "timed", "package", "reports", "reports.*", "run", "run.*",
     ),
     ("pool", "loop", "adoption", "bench"),
     ("server",),

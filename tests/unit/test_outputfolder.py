@@ -47,7 +47,7 @@ def run(
     folder: OutputFolder, key: str, names: list[str], outputs: dict[str, list[str]] | None = None
 ) -> dict[str, str]:
     """What a whole run does: logs for every job, and these output files for some."""
-    files = folder.begin(key, names)
+    files = folder.begin(key, "a-run", names)
     left = []
     for name, file in files.items():
         for suffix in ("out", "err"):
@@ -131,7 +131,7 @@ def test_what_the_last_run_left_is_removed(folder: OutputFolder) -> None:
     folder.finish(
         "k", ["logs/a.py.1.out", "logs/a.py.1.err", "files/a.py/one", "files/a.py/deep/er/two", "files/b.py/three"]
     )
-    folder.begin("k", ["b.py"])
+    folder.begin("k", "a-run", ["b.py"])
     assert held(folder) == set()
     assert os.listdir(folder.files) == []
     assert os.listdir(folder.logs) == []
@@ -140,7 +140,7 @@ def test_what_the_last_run_left_is_removed(folder: OutputFolder) -> None:
 def test_names_that_are_not_utf8_are_removed_too(folder: OutputFolder) -> None:
     run(folder, "k", ["\udcff.py"], {"\udcff.py": ["\udcfe\n"]})
     assert len(held(folder)) == 3
-    folder.begin("k", [])
+    folder.begin("k", "a-run", [])
     assert held(folder) == set()
 
 
@@ -150,7 +150,7 @@ def test_strangers_files_survive(folder: OutputFolder) -> None:
     for name in strange:
         put(folder, name, "precious")
     run(folder, "k", ["a.py"], {"a.py": ["two"]})
-    folder.begin("k", ["a.py"])
+    folder.begin("k", "a-run", ["a.py"])
     assert set(strange) <= held(folder)
     assert {Path(folder.path, name).read_text() for name in strange} == {"precious"}
 
@@ -165,12 +165,12 @@ def test_a_strangers_log_makes_our_name_another(folder: OutputFolder) -> None:
 
 def test_a_strangers_log_differs_only_in_case(folder: OutputFolder) -> None:
     put(folder, "logs/A.py.err", "precious")
-    assert folder.begin("k", ["a.py"])["a.py"] != "a.py"
+    assert folder.begin("k", "a-run", ["a.py"])["a.py"] != "a.py"
 
 
 def test_a_strangers_file_that_looks_like_an_earlier_attempts_log_is_not_overwritten(folder: OutputFolder) -> None:
     strange = put(folder, "logs/a.py.1.out", "precious")
-    file = folder.begin("k", ["a.py"])["a.py"]
+    file = folder.begin("k", "a-run", ["a.py"])["a.py"]
     Path(folder.log(file, "out")).write_text("ours")
     folder.set_aside(file, 1)
     assert strange.read_text() == "precious"
@@ -178,22 +178,22 @@ def test_a_strangers_file_that_looks_like_an_earlier_attempts_log_is_not_overwri
 
 def test_a_strangers_file_that_looks_like_an_earlier_attempts_log_survives_a_run_cut_off(folder: OutputFolder) -> None:
     strange = put(folder, "logs/a.py.1.out", "precious")
-    folder.begin("k", ["a.py"])
-    folder.begin("k", ["a.py"])
+    folder.begin("k", "a-run", ["a.py"])
+    folder.begin("k", "a-run", ["a.py"])
     assert strange.read_text() == "precious"
 
 
 def test_a_strangers_folder_survives_a_second_attempt(folder: OutputFolder) -> None:
     strange = put(folder, "files/a.py/mine", "precious")
-    file = folder.begin("k", ["a.py"])["a.py"]
+    file = folder.begin("k", "a-run", ["a.py"])["a.py"]
     folder.set_aside(file, 1)
     assert strange.read_text() == "precious"
 
 
 def test_a_strangers_folder_survives_a_run_cut_off(folder: OutputFolder) -> None:
     strange = put(folder, "files/a.py/mine", "precious")
-    folder.begin("k", ["a.py"])
-    folder.begin("k", ["a.py"])
+    folder.begin("k", "a-run", ["a.py"])
+    folder.begin("k", "a-run", ["a.py"])
     assert strange.read_text() == "precious"
 
 
@@ -203,7 +203,7 @@ def test_other_targets_files_survive(folder: OutputFolder) -> None:
     before = held(folder)
     run(folder, "one", ["a.py"], {"a.py": ["data"]})
     assert held(folder) == before
-    folder.begin("one", ["c.py"])
+    folder.begin("one", "a-run", ["c.py"])
     assert held(folder) == {"logs/b.py.out", "logs/b.py.err", "files/b.py/data"}
 
 
@@ -220,33 +220,33 @@ def test_two_targets_with_a_job_of_one_name_do_not_destroy_each_others_files(fol
 
 def test_a_job_finds_its_folder_empty_whatever_another_target_left_there(folder: OutputFolder) -> None:
     run(folder, "one", ["a.py"], {"a.py": ["data"]})
-    file = folder.begin("two", ["a.py"])["a.py"]
+    file = folder.begin("two", "a-run", ["a.py"])["a.py"]
     # The worker takes what lies there already for somebody else's and leaves it out of the package.
     assert not os.path.exists(folder.outputs(file))
 
 
 def test_what_a_run_cut_off_left_is_removed(folder: OutputFolder) -> None:
-    file = folder.begin("k", ["a.py", "b.py"])["a.py"]
+    file = folder.begin("k", "a-run", ["a.py", "b.py"])["a.py"]
     for name in ("a.py.out", "a.py.err", "a.py.1.out", "a.py.1.err", "a.py.12.out", "b.py.out"):
         put(folder, f"logs/{name}")
     put(folder, f"files/{file}/deep/data")
     for stranger in ("logs/a.py.x.out", "logs/c.py.out", "files/c.py/data"):
         put(folder, stranger)
-    folder.begin("k", ["b.py"])
+    folder.begin("k", "a-run", ["b.py"])
     assert held(folder) == {"logs/a.py.x.out", "logs/c.py.out", "files/c.py/data"}
 
 
 def test_a_run_cut_off_is_not_taken_for_another_targets(folder: OutputFolder) -> None:
-    folder.begin("one", ["a.py"])
+    folder.begin("one", "a-run", ["a.py"])
     put(folder, "logs/a.py.out")
     run(folder, "two", ["b.py"])
     assert "logs/a.py.out" in held(folder)
-    folder.begin("one", [])
+    folder.begin("one", "a-run", [])
     assert held(folder) == {"logs/b.py.out", "logs/b.py.err"}
 
 
 def test_an_earlier_attempt_is_set_aside(folder: OutputFolder) -> None:
-    file = folder.begin("k", ["a.py"])["a.py"]
+    file = folder.begin("k", "a-run", ["a.py"])["a.py"]
     put(folder, "logs/a.py.out", "first")
     put(folder, "logs/a.py.err", "oh")
     put(folder, f"files/{file}/half")
@@ -264,10 +264,10 @@ def test_a_link_in_the_place_of_an_output_folder_is_not_followed(folder: OutputF
     run(folder, "k", ["a.py"], {"a.py": ["data", "sub/data"]})
     shutil.rmtree(folder.outputs("a.py"))
     os.symlink(elsewhere, folder.outputs("a.py"))
-    folder.begin("k", ["a.py"])
+    folder.begin("k", "a-run", ["a.py"])
     assert (elsewhere / "data").read_text() == "precious"
     os.symlink(elsewhere, folder.outputs("a.py")) if not os.path.lexists(folder.outputs("a.py")) else None
-    folder.begin("k", ["a.py"])  # cut off
+    folder.begin("k", "a-run", ["a.py"])  # cut off
     folder.set_aside("a.py", 1)
     assert (elsewhere / "data").read_text() == "precious"
 
@@ -305,7 +305,7 @@ def test_a_damaged_list_removes_nothing(folder: OutputFolder, text: str) -> None
     outside = put(folder, "../outside", "precious")
     before = held(folder)
     Path(folder.path, LIST).write_text(text)
-    file = folder.begin("k", ["a.py"])["a.py"]
+    file = folder.begin("k", "a-run", ["a.py"])["a.py"]
     assert held(folder) >= before
     assert outside.read_text() == "precious"
     assert file != "a.py"  # what lies there may be anybody's by now
@@ -316,7 +316,7 @@ def test_a_list_that_is_not_text_removes_nothing(folder: OutputFolder) -> None:
     run(folder, "k", ["a.py"], {"a.py": ["data"]})
     before = held(folder)
     Path(folder.path, LIST).write_bytes(b"\xff\0")
-    folder.begin("k", ["b.py"])
+    folder.begin("k", "a-run", ["b.py"])
     assert held(folder) == before
 
 
@@ -330,12 +330,12 @@ def test_the_list_is_written_whole_or_not_at_all(folder: OutputFolder, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", no_room)
         with pytest.raises(UsageError, match=r"cannot write in the output folder .*No space left"):
-            folder.begin("j", ["b.py"])
+            folder.begin("j", "a-run", ["b.py"])
     assert Path(folder.path, LIST).read_bytes() == before
 
 
 def test_finishing_what_is_not_in_the_list_changes_nothing(folder: OutputFolder) -> None:
-    folder.begin("k", ["a.py"])
+    folder.begin("k", "a-run", ["a.py"])
     before = json.loads(Path(folder.path, LIST).read_text())
     folder.finish("other", ["files/x"])
     assert json.loads(Path(folder.path, LIST).read_text()) == before

@@ -62,7 +62,8 @@ def test_a_slower_parallel_run_shows_as_such() -> None:
         ([10, 11, 12], [5, 6, 7], Verdict.FASTER),
         ([10, 11, 12], [5, 6, 30], Verdict.FASTER),  # one bad round hides no clear gain
         ([10, 11, 12], [10.5, 10.9, 11.5], Verdict.UNCLEAR),
-        ([10], [9.9], Verdict.FASTER),
+        ([10], [9], Verdict.FASTER),
+        ([10], [9.9], Verdict.UNCLEAR),
         ([10], [10], Verdict.NOT_FASTER),
         ([10, 11, 12], [12, 13, 14], Verdict.NOT_FASTER),
     ],
