@@ -281,24 +281,28 @@ DAMAGED = [
     '"text"',
     "{}",
     '{"format": "buildrunner.output/1"}',
-    '{"format": "buildrunner.output/2", "targets": {"k": {"names": ["a.py"], "files": ["files/a.py/data"]}}}',
+    '{"format": "buildrunner.output/2", "targets": {"k": {"run": "r", "names": [], "files": ["files/a.py/data"]}}}',
     '{"format": "buildrunner.output/1", "targets": null}',
     '{"format": "buildrunner.output/1", "targets": []}',
     '{"format": "buildrunner.output/1", "targets": {"k": null}}',
     '{"format": "buildrunner.output/1", "targets": {"k": 5}}',
     '{"format": "buildrunner.output/1", "targets": {"k": {}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"names": ["a.py"]}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"names": "a.py", "files": null}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"names": [7], "files": [7]}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": ["a.py"]}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": "a.py", "files": null}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [7], "files": [7]}}}',
     '{"format": "buildrunner.output/1", "targets": {"other": {}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"names": [".."], "files": null}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"names": ["../.."], "files": []}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"names": [], "files": ["../outside"]}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"names": [], "files": ["/nonexistent/outside", "files"]}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [".."], "files": null}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": ["../.."], "files": []}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [], "files": ["../outside"]}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [], "files": ["/gone/out", "files"]}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"names": ["a.py"], "files": null}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": 7, "names": ["a.py"], "files": null}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [], "files": ["files/../"]}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [], "files": ["files/"]}}}',
+    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [], "files": ["files//"]}}}',
 ]
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_list_removes_nothing(folder: OutputFolder, text: str) -> None:
     run(folder, "k", ["a.py"], {"a.py": ["data"]})
