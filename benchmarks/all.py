@@ -1,6 +1,7 @@
 """Every benchmark, one after the other; writes RESULTS.md and results.json beside this file."""
 
 import argparse
+import re
 from pathlib import Path
 
 import makespan
@@ -9,6 +10,8 @@ import peers
 import startup
 import throughput
 from harness import Result, machine, machine_line, say, write_json
+
+_TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 
 
 def measure(*, quick: bool, rounds: int = 5) -> Result:
@@ -48,12 +51,21 @@ def markdown(facts: Result, result: Result) -> str:
     return "\n".join(sections)
 
 
+def replace_tables(page: str, results: str) -> str:
+    """The page with every table whose head also stands in the results replaced by the one there."""
+    measured = {table.split("\n")[0]: table for table in _TABLE.findall(results)}
+    return _TABLE.sub(lambda found: measured.get(found[0].split("\n")[0], found[0]), page)
+
+
 def main() -> None:
     """Measure, write, print."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--quick", action="store_true", help="tiny counts, to see that everything works")
     options.add_argument("--rounds", type=int, default=5, help="of the longest comparison, default 5; others 3 at most")
     options.add_argument("--output", type=Path, default=Path(__file__).parent, metavar="DIR", help="default: here")
+    options.add_argument(
+        "--readme", type=Path, metavar="FILE", help="also replace the tables of this page by the new ones"
+    )
     arguments = options.parse_args()
     facts = machine()
     result = measure(quick=arguments.quick, rounds=arguments.rounds)
@@ -61,6 +73,8 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     arguments.output.joinpath("RESULTS.md").write_text(text)
     write_json(arguments.output / "results.json", {"schema": "buildrunner.benchmarks/1", "machine": facts} | result)
+    if arguments.readme:
+        arguments.readme.write_text(replace_tables(arguments.readme.read_text(), text))
     print(text, end="")
 
 
