@@ -24,11 +24,11 @@ def interrupted(ledger: Ledger, key: str) -> RunRow | None:
     return newest if newest and newest.state in ("interrupted", "running") else None
 
 
-def left_behind(ledger: Ledger, run: RunRow) -> str | None:
+def left_behind(ledger: Ledger, run: RunRow) -> RunRow | None:
     """The newest earlier run that is interrupted and could be carried on."""
     for other in ledger.runs():
         if other.id < run.id and other.state in ("interrupted", "running") and not replaced(ledger, other):
-            return other.name
+            return other
     return None
 
 

@@ -148,7 +148,7 @@ class Verdict(StrEnum):
     """What a comparison says."""
 
     FASTER = "faster"
-    UNCLEAR = "unclear"  # a difference no larger than the one between rounds
+    UNCLEAR = "unclear"  # a difference that rounds show among themselves, or may
     NOT_FASTER = "not_faster"
 
 

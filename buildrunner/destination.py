@@ -34,8 +34,10 @@ def check(path: str, *, what: str, option: str, ours: Callable[[IO[bytes]], bool
         fd, probe = tempfile.mkstemp(prefix=".buildrunner-", dir=os.path.dirname(os.path.realpath(path)))
     except OSError as exc:
         raise UsageError(f"cannot write {what} {shown}: {exc.strerror}; name another with {option}{instead}") from exc
-    os.close(fd)
-    os.unlink(probe)
+    try:
+        os.close(fd)
+    finally:  # a signal may end this
+        os.unlink(probe)
 
 
 @contextmanager

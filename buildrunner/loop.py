@@ -172,7 +172,7 @@ class Loop:
             while room > 0 and self._plan.ready > self._pool.size:
                 spec = self._plan.take()
                 assert spec is not None
-                if (self._plan.estimate(spec.name) or 0.0) > _SHORT or self._wire_size(spec) > _MOST_ASSIGNMENT_BYTES:
+                if not self._may_lie_ahead(spec):
                     self._plan.put_back(spec.name)
                     return
                 batches.setdefault(worker, []).append(self._start(spec, worker))
@@ -186,6 +186,11 @@ class Loop:
         self._last_id = max(value, self._last_id + 1)  # also within a millisecond, and when the clock is set back
         text = f"{self._last_id:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def _may_lie_ahead(self, spec: JobSpec) -> bool:
+        if self._jobs[spec.name].attempts:
+            return False  # its last attempt's logs make way for it, and could not come back if it did
+        return (self._plan.estimate(spec.name) or 0.0) <= _SHORT and self._wire_size(spec) <= _MOST_ASSIGNMENT_BYTES
 
     def _wire_size(self, spec: JobSpec) -> int:
         """The most bytes its assignment can have: four a character; name and folder stand in several paths."""

@@ -9,7 +9,7 @@ a recorded run can tell whether what lies there is still its own.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ _LIST = ".buildrunner-files"
 _LOCK = ".buildrunner-lock"
 _FORMAT = "buildrunner.output/1"
 _LOG_SUFFIXES = (".out", ".err")
+_LONGEST_PATH = 4096  # bytes, with the zero at its end: PATH_MAX
 
 
 class OutputFolder:
@@ -75,14 +76,15 @@ class OutputFolder:
         taken = {_log_stem(log) for log in os.listdir(self.logs)} | set(os.listdir(self.files))
         taken |= {name for entry in owners.values() for name in entry["names"]}
         result = file_names(names, taken=taken)
-        owners[key] = {"run": run, "names": sorted(result.values()), "files": None}
+        names = sorted(result.values())
+        owners[key] = {"run": run, "names": names, "open": names, "files": []}
         self._write_list(owners)
         return result
 
-    def go_on(self, key: str) -> None:
-        """A run that `finish` was said of goes on: until it says that again, all under its names is its own."""
+    def go_on(self, key: str, names: Iterable[str]) -> None:
+        """A run that was finished goes on with these jobs: until it is finished again, all of theirs is its own."""
         owners = self._read_list()
-        owners[key]["files"] = None
+        owners[key]["open"] = sorted(names)
         self._write_list(owners)
 
     def finish(self, key: str, files: Iterable[str]) -> None:
@@ -92,8 +94,14 @@ class OutputFolder:
         """
         owners = self._read_list()
         if key in owners:
-            owners[key]["files"] = sorted(path.removesuffix("./") for path in files)
+            owners[key]["files"] = sorted({self._listed(path) for path in files})
+            owners[key]["open"] = []
             self._write_list(owners)
+
+    def _listed(self, path: str) -> str:
+        if len(os.fsencode(os.path.join(self.path, path))) >= _LONGEST_PATH:
+            return "/".join(path.split("/")[:2]) + "/"  # cannot be removed one by one
+        return path[:-2] if path.endswith("/./") else path
 
     def set_aside(self, file: str, number: int) -> None:
         """Give the logs of an earlier attempt its number, and drop the files it left."""
@@ -105,38 +113,43 @@ class OutputFolder:
     def _remove(self, entry: dict[str, Any], names: Iterable[str]) -> None:
         """Remove what these jobs left, and take it off their target's list."""
         gone = set(names)
-        for name in gone:
-            for suffix in _LOG_SUFFIXES:
-                _unlink(os.path.join(self.logs, name + suffix))
-            self._remove_intruder(self.outputs(name))
-        if entry["files"] is None:
-            # Cut off before it could say what it left: all of it is that run's.
+        if not self._is_elsewhere():
             for name in gone:
-                remove_tree(self.outputs(name))
-            for log in os.listdir(self.logs):
-                stem, _, number = _log_stem(log).rpartition(".")
-                if number.isdigit() and stem in gone:
-                    _unlink(os.path.join(self.logs, log))
-        else:
-            theirs = [path for path in entry["files"] if _job_of(path) in gone]
-            for path in theirs:
-                if self._behind_link(path):
-                    continue
-                if path.endswith("/"):
-                    remove_tree(os.path.join(self.path, path.rstrip("/")))
-                else:
-                    _unlink(os.path.join(self.path, path))
+                for suffix in _LOG_SUFFIXES:
+                    _unlink(os.path.join(self.logs, name + suffix))
+                self._remove_intruder(self.outputs(name))
+            self._remove_open(gone.intersection(entry["open"]))
+            for path in entry["files"]:
+                if _job_of(path) in gone and not self._behind_link(path):
+                    if path.endswith("/"):
+                        remove_tree(os.path.join(self.path, path.rstrip("/")))
+                    else:
+                        _unlink(os.path.join(self.path, path))
             for name in gone:
-                if not os.path.islink(self.files):
-                    remove_empty_folders(self.outputs(name))
-            kept = set(theirs)
-            entry["files"] = [path for path in entry["files"] if path not in kept]
-        entry["names"] = [name for name in entry["names"] if name not in gone]
+                remove_empty_folders(self.outputs(name))
+        entry["files"] = [path for path in entry["files"] if _job_of(path) not in gone]
+        for kind in ("names", "open"):
+            entry[kind] = [name for name in entry[kind] if name not in gone]
+
+    def _remove_open(self, names: Collection[str]) -> None:
+        """Remove what jobs left whose run was cut off before it could say what that is: all of it is that run's."""
+        if not names:
+            return
+        for name in names:
+            remove_tree(self.outputs(name))
+        for log in os.listdir(self.logs):
+            stem, _, number = _log_stem(log).rpartition(".")
+            if number.isdigit() and stem in names:
+                _unlink(os.path.join(self.logs, log))
+
+    def _is_elsewhere(self) -> bool:
+        """Whether a script put a link in the place of a folder of ours: what it leads to is not ours to remove."""
+        return os.path.islink(self.logs) or os.path.islink(self.files)
 
     def _remove_outputs(self, file: str) -> None:
-        path = self.outputs(file)
-        self._remove_intruder(path)
-        remove_tree(path)
+        if not self._is_elsewhere():
+            self._remove_intruder(self.outputs(file))
+            remove_tree(self.outputs(file))
 
     def _remove_intruder(self, path: str) -> None:
         """Remove a file or link that stands where we had put a folder: only its script can have done that."""
@@ -226,14 +239,12 @@ def _read_list(path: str) -> dict[str, dict[str, Any]]:
 
 def _is_sound(entry: dict[str, Any]) -> bool:
     """Whether every path of a target's entry lies where a run of ours puts things."""
-    names, files = entry["names"], entry["files"]
-    if not isinstance(entry["run"], str) or not isinstance(names, list):
+    names, still_open = entry["names"], entry["open"]
+    if not isinstance(entry["run"], str) or not isinstance(names, list) or not isinstance(still_open, list):
         return False
-    if not all(n not in ("", ".", "..") and "/" not in n for n in names):
+    if not all(n not in ("", ".", "..") and "/" not in n for n in names + still_open):
         return False
-    if files is None:
-        return True
-    parts = [path.removesuffix("/").split("/") for path in files]
+    parts = [path.removesuffix("/").split("/") for path in entry["files"]]
     return all(len(p) > 1 and p[0] in ("logs", "files") and {"", ".", ".."}.isdisjoint(p) for p in parts)
 
 

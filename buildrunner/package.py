@@ -26,6 +26,7 @@ from buildrunner.errors import NotAPackage, PackageError
 from buildrunner.job import Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display, file_name
+from buildrunner.reports.words import command
 from buildrunner.summary import run_document, stamp
 
 MANIFEST = "manifest.json"
@@ -85,7 +86,7 @@ def package(
         where = f" ({display(os.fsdecode(exc.filename))})" if exc.filename else ""
         raise PackageError(
             f"cannot make the zip {display(path)}: {exc.strerror or exc}{where}; "
-            "the results are recorded: `buildrunner package` makes it again"
+            f"the results are recorded: `{command(run, 'package')}` makes it again"
         ) from exc
     notices = [f"changed after its script ended, packaged as it is now: {display(source)}" for source in changed]
     notices += [f"gone since its script ended, so not packaged: {display(source)}" for source in gone]

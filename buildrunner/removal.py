@@ -1,6 +1,7 @@
 """Removing what scripts left, however deep they nested it.
 
-A path can be longer than the system takes, and the standard library recurses into folders, a thousand deep at most.
+A path can be longer than the system takes, a folder deeper than descriptors go round, and the standard library gives up
+a thousand folders down. So this holds one folder open at a time and finds its way back by `..`.
 """
 
 import os
@@ -10,65 +11,80 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder and all it holds, as far as that is allowed; links are removed, not followed."""
-    try:
-        top = os.open(path, _FOLDER)
-    except OSError:
-        return
-    try:
-        mark, moved = f".gone-{os.urandom(4).hex()}", 0
-        folders = ["."]
-        while folders:
-            folder = folders.pop()
-            subfolders = _empty(folder, top)
-            # Moved up, each is one step away and no path grows.
-            for name in subfolders:
-                moved += 1
-                with suppress(OSError):
-                    os.rename(os.path.join(folder, name), f"{mark}-{moved}", src_dir_fd=top, dst_dir_fd=top)
-                    folders.append(f"{mark}-{moved}")
-            if folder != ".":
-                with suppress(OSError):
-                    os.rmdir(folder, dir_fd=top)
-    finally:
-        os.close(top)
-    with suppress(OSError):
-        os.rmdir(path)
-
-
-def _empty(folder: str, top: int) -> list[str]:
-    """Remove everything in the folder that is no folder with something in it; returns the names of those."""
-    try:
-        fd = os.open(folder, _FOLDER, dir_fd=top)
-    except OSError:
-        return []
-    subfolders = []
-    try:
-        with os.scandir(fd) as found:
-            entries = list(found)
-        for entry in entries:
-            try:
-                if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry.name, dir_fd=fd)
-                else:
-                    subfolders.append(entry.name)
-                    os.rmdir(entry.name, dir_fd=fd)
-                    subfolders.pop()
-            except OSError:
-                pass
-    except OSError:
-        pass
-    finally:
-        os.close(fd)
-    return subfolders
+    """Remove a folder and all it holds, also what its owner may not write; links are removed, not followed."""
+    _remove(path, whole=True)
 
 
 def remove_empty_folders(path: str) -> None:
     """Remove this folder and those in it, unless they hold something else."""
-    folders = [path]
-    for folder in folders:  # grows meanwhile
-        with suppress(OSError), os.scandir(folder) as entries:
-            folders += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    for folder in reversed(folders):
-        with suppress(OSError):
-            os.rmdir(folder)
+    _remove(path, whole=False)
+
+
+def _remove(path: str, *, whole: bool) -> None:
+    try:
+        fd = _open(path, None, whole)
+    except OSError:
+        return
+    way: list[tuple[str, tuple[int, int], list[str]]] = []  # back: name in the parent, the parent, what is left there
+    try:
+        left = _look_through(fd, whole)
+        while True:
+            if left:
+                name = left.pop()
+                try:
+                    below = _open(name, fd, whole)
+                except OSError:
+                    continue
+                way.append((name, _identity(fd), left))
+                os.close(fd)
+                fd = below
+                left = _look_through(fd, whole)
+            elif way:
+                name, parent, left = way.pop()
+                above = os.open("..", _FOLDER, dir_fd=fd)
+                os.close(fd)
+                fd = above
+                if _identity(fd) != parent:
+                    return  # somebody moved it meanwhile, and this is no place of ours
+                with suppress(OSError):
+                    os.rmdir(name, dir_fd=fd)
+            else:
+                break
+    except OSError:
+        return
+    finally:
+        os.close(fd)
+    with suppress(OSError):
+        os.rmdir(path)
+
+
+def _open(name: str, parent: int | None, whole: bool) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except PermissionError:
+        if not whole:
+            raise
+        os.chmod(name, 0o700, dir_fd=parent)
+        return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _look_through(fd: int, whole: bool) -> list[str]:
+    """The names of the folders in a folder; with `whole`, everything else in it is removed."""
+    folders = []
+    if whole:
+        with suppress(OSError):  # not ours: then it has to be writable as it is
+            os.fchmod(fd, 0o700)
+    with os.scandir(fd) as found:
+        entries = list(found)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.name)
+        elif whole:
+            with suppress(OSError):
+                os.unlink(entry.name, dir_fd=fd)
+    return folders
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino

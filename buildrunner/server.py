@@ -26,6 +26,7 @@ from buildrunner.naming import display
 from buildrunner.outputfolder import OutputFolder, reopen
 from buildrunner.plan import Plan
 from buildrunner.pool import WorkerPool
+from buildrunner.reports.words import command
 from buildrunner.scan import make_batch
 from buildrunner.strays import Strays
 from buildrunner.summary import Summary, exit_code, summarise, wall_seconds
@@ -86,7 +87,7 @@ class BuildServer:
         self._began = 0.0  # monotonic
         self._loop: Loop | None = None
         self._signal: int | None = None
-        self._packaging = False
+        self._packaging: RunRow | None = None
         self._own_process = False
 
     def run(self, *, resume: bool = False, handle_signals: bool = False) -> Summary:
@@ -155,7 +156,7 @@ class BuildServer:
                 return server._resume(ledger, row)
             notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
             if run is None and (left := adoption.left_behind(ledger, row)):
-                notices += (f"run {left} of another target is interrupted: `buildrunner resume {left}`",)
+                notices += (f"run {left.name} is interrupted: `{command(left, 'resume')}`",)
             if row.state == "finished" and row.options["zip"] and not row.archive:
                 return server._deliver_late(ledger, row, notices)
             return summarise(ledger, row, notices=notices)
@@ -174,7 +175,7 @@ class BuildServer:
                 raise UsageError(
                     f"run {run.name} was begun with another --{name.replace('_', '-')} "
                     f"({_shown(recorded[name])}, now {_shown(value)}): give the same options, "
-                    f"carry it on with `buildrunner resume {run.name}`, or leave --resume out for a new run"
+                    f"carry it on with `{command(run, 'resume')}`, or leave --resume out for a new run"
                 )
 
     def _begin(self) -> None:
@@ -199,7 +200,6 @@ class BuildServer:
         with ExitStack() as stack:
             folder = reopen(ledger, run, cannot="be carried on", purpose=self._purpose())
             stack.callback(folder.close)
-            folder.go_on(run.key)
             jobs, revived, spent = [], [], ledger.spent(run)
             for row in ledger.results(run):
                 state = row.state
@@ -213,6 +213,7 @@ class BuildServer:
             with ledger.transaction():
                 ledger.set_states(revived, JobState.WAITING)
             left = {job.spec.name for _, _, job in jobs if job.state not in FINAL_STATES}
+            folder.go_on(run.key, [file for _, file, job in jobs if job.spec.name in left])
             plan = Plan(
                 adoption.without_finished((job.spec for _, _, job in jobs if job.spec.name in left), left),
                 durations=ledger.durations(run.key, run.args),
@@ -286,7 +287,7 @@ class BuildServer:
         shutil.rmtree(journals, ignore_errors=True)
         if cut_short:
             return summarise(ledger, run, notices=notices)
-        return self._deliver(ledger, run, notices)
+        return self._deliver(ledger, run, notices, whole=running is not None)
 
     def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
         """Make the zip that a finished run still lacks, of its own files or not at all."""
@@ -308,28 +309,28 @@ class BuildServer:
             return summarise(ledger, run, notices=notices)
         from buildrunner.package import package
 
-        self._packaging = True
+        self._packaging = run
         try:
             if self._signal is not None:
-                raise Interrupted(self._signal)
+                raise Interrupted(self._signal, run)
             self._emit(Packaging(path=self._options.zip))
             self._check_destination()  # again: meanwhile a script may have put something there
             archive, changed = package(
                 ledger, run, self._options.zip, with_report=self._options.with_report, whole=whole
             )
         except UsageError as exc:
-            elsewhere = f"{exc}; nothing is lost: `buildrunner package {run.name} --zip FILE` makes it"
-            return self._undelivered(ledger, run, (*notices, elsewhere))
+            elsewhere = f"nothing is lost: `{command(run, 'package', '--zip', 'FILE')}` makes it"
+            return self._undelivered(ledger, run, (*notices, f"{exc}; {elsewhere}"))
         except PackageError as exc:
             return self._undelivered(ledger, run, (*notices, str(exc)))
         finally:
-            self._packaging = False
+            self._packaging = None
         run = ledger.set_run(run, archive=archive, exit_code=exit_code(ledger, run))
         return summarise(ledger, run, notices=notices + changed)
 
     def _undelivered(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
         """The scripts' results are recorded, but the zip that was asked for cannot be had."""
-        self._packaging = False  # from here on a signal would hide why
+        self._packaging = None  # from here on a signal would hide why
         run = ledger.set_run(run, exit_code=PackageError.exit_code)
         return summarise(ledger, run, notices=notices)
 
@@ -388,7 +389,7 @@ class BuildServer:
         if self._loop:
             self._loop.ask_stop()
         elif self._packaging:
-            raise Interrupted(number)
+            raise Interrupted(number, self._packaging)
 
     @contextmanager
     def _wakeup(self, pool: WorkerPool) -> Iterator[None]:
@@ -405,15 +406,15 @@ class BuildServer:
 class Interrupted(BuildrunnerError):
     """A signal came when no script ran any more."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__("interrupted while packaging; `buildrunner package` makes the zip")
+    def __init__(self, number: int, run: RunRow) -> None:
+        super().__init__(f"interrupted while packaging; `{command(run, 'package')}` makes the zip")
         self.exit_code = 128 + number
 
 
 def _left_files(ledger: Ledger, run: RunRow) -> Iterator[str]:
     """What a run left in the output folder beside its jobs' last logs, relative to the folder."""
     for row in ledger.results(run):
-        for number in range(1, row.attempts):
+        for number in range(1, row.attempts + 1):  # the last too: it was set aside when a next one came back unstarted
             yield from (f"logs/{row.file}.{number}.out", f"logs/{row.file}.{number}.err")
         for output in row.outputs:
             yield f"files/{row.file}/{output.path}"

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,11 +18,17 @@ from typing import Any, TypeVar
 
 import pytest
 
+from buildrunner.removal import remove_tree
+
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "WORKSPACE_OF_A_TEST"
 """Environment variable that everything started in a workspace inherits, and by which it is found again."""
 
 T = TypeVar("T")
+
+for _number in (signal.SIGINT, signal.SIGHUP):  # what a background shell ignores, programs started below would too
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler)
 
 
 def wait_until(condition: Callable[[], T], seconds: float = 120.0, what: str = "") -> T:
@@ -156,6 +163,12 @@ class Workspace:
         """A log's bytes."""
         return (self.path / output / "logs" / f"{name}.{suffix}").read_bytes()
 
+    def packaging(self) -> bool:
+        """Whether a part of a zip is being written; probes of its place come and go."""
+        with suppress(FileNotFoundError):
+            return any(p.stat().st_size > 1_000_000 for p in self.path.glob(".buildrunner-*"))
+        return False
+
     # its processes
 
     def children(self, pid: int) -> list[int]:
@@ -191,6 +204,14 @@ def alive(pid: int) -> bool:
 def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compiled modules of the many interpreters the tests start, kept out of the project."""
     return tmp_path_factory.mktemp("caches")
+
+
+@pytest.fixture
+def deep_folder() -> Iterator[Path]:
+    """A folder to nest deeply in; pytest's own clean-up would choke on what an interrupted test left in `tmp_path`."""
+    path = tempfile.mkdtemp(prefix="deep-")
+    yield Path(path)
+    remove_tree(path)
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ def command(
     from buildrunner.ledger import Reader
     from buildrunner.naming import display
     from buildrunner.outputfolder import held
-    from buildrunner.reports.words import count
-    from buildrunner.summary import log_path
+    from buildrunner.reports.words import count, row_ending
+    from buildrunner.summary import log_path, real_state
 
     reader = Reader.open(Path(state))
     try:
@@ -60,19 +60,21 @@ def command(
         def ended() -> bool:
             now = reader.result(row, result.name)
             over = now.state not in (JobState.WAITING, JobState.READY, JobState.RUNNING)
-            return over or now.attempts > max(result.attempts, 1) or not reader.alive()
+            over = over or now.attempts > max(result.attempts, 1)
+            return over or real_state(reader, reader.run(row.name)) != "running"
 
         if not follow and result.attempts == 0:
-            click.echo(f"{display(result.name)} has not run yet (it is {result.state})", err=True)
+            click.echo(f"{display(result.name)} has not run yet (it is {row_ending(result)})", err=True)
             return 0
-        _copy(streams, follow=follow and number is None, ended=ended)
+        if not _copy(streams, follow=follow and number is None, ended=ended):
+            click.echo(f"the logs of {display(result.name)} in run {row.name} are no longer there", err=True)
     finally:
         reader.close()
     return 0
 
 
-def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool]) -> None:
-    """Copy the logs to stdout as they are; on a terminal without what could move its cursor."""
+def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool]) -> bool:
+    """Copy the logs to stdout, on a terminal without what could move its cursor. False when there are none."""
     files: dict[str, BinaryIO] = {}
     said = ""
     while True:
@@ -94,6 +96,7 @@ def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool]) -
         time.sleep(_LOOK_EVERY)
     for file in files.values():
         file.close()
+    return bool(files)
 
 
 def _write(chunk: bytes) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ from buildrunner.cli.options import option, state_option
 @option("--with-report", is_flag=True, help="Add report.json with times.")
 def command(run: str | None, state: str, zip_file: str | None, with_report: bool) -> int:
     """Make the zip of a RUN (the newest when none is named) from what is recorded."""
-    from buildrunner.errors import LedgerBusy, UsageError
+    from buildrunner.errors import BuildrunnerError, LedgerBusy, UsageError
     from buildrunner.job import FINAL_STATES
     from buildrunner.ledger import Ledger, Reader
     from buildrunner.naming import display
@@ -29,13 +30,14 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
     for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would leave half a zip behind
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, lambda number, _: sys.exit(128 + number))
-    reader = Reader.open(Path(state))
-    try:
+    with ExitStack() as stack:
+        reader = Reader.open(Path(state))
+        stack.callback(reader.close)
         row = reader.run(run)
         if row.state == "running" and reader.alive():
             raise LedgerBusy(f"run {row.name} is still going on; package it when it has ended")
         directory = row.options["directory"]
-        if zip_file:
+        if zip_file is not None:
             destination = zip_file if os.getcwd() == directory else os.path.abspath(zip_file)
         elif row.options["zip"]:
             destination = os.path.join(directory, row.options["zip"])
@@ -43,22 +45,18 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
             raise UsageError(f"run {row.name} was made with --no-zip: name a file with --zip FILE")
         check_destination(destination)
         folder = reopen(reader, row, cannot="be packaged any more", purpose="buildrunner package")
-        try:
-            with_report = with_report or row.options["with_report"]
-            archive, notices = package(reader, row, destination, with_report=with_report, whole=True)
-        finally:
-            folder.close()
-        if not zip_file:
+        stack.callback(folder.close)  # not before it is recorded: until then nobody may carry the run on
+        with_report = with_report or row.options["with_report"]
+        archive, notices = package(reader, row, destination, with_report=with_report, whole=True)
+        if zip_file is None:
             archive["path"] = row.options["zip"]
         mended = {"exit_code": exit_code(reader, row)} if row.state == "finished" else {}
         counts = reader.counts(row)
-    finally:
-        reader.close()
-    try:
-        with Ledger(Path(state), purpose="buildrunner package") as ledger:
-            ledger.set_run(row, archive=archive, **mended)
-    except LedgerBusy as exc:
-        notices += (f"the zip is made, but not entered in the record: {exc}",)
+        try:
+            with Ledger(Path(state), purpose="buildrunner package") as ledger:
+                ledger.set_run(row, archive=archive, **mended)
+        except BuildrunnerError as exc:
+            notices += (f"the zip is made, but not entered in the record: {exc}",)
     if left := sum(number for job_state, number in counts.items() if job_state not in FINAL_STATES):
         scripts = count(sum(counts.values()), "script")
         notices += (f"run {row.name} was interrupted: {left:,} of its {scripts} did not end",)

@@ -26,7 +26,7 @@ def command(run: str | None, state: str, as_json: bool, verbose: bool) -> int:
             print_document(run_document(reader, row))
             return 0
         from buildrunner.naming import display
-        from buildrunner.reports.text import console, print_report, print_running, resume_command
+        from buildrunner.reports.text import console, how_to_go_on, print_report, print_running
 
         out = console()
         now = real_state(reader, row)
@@ -34,7 +34,7 @@ def command(run: str | None, state: str, as_json: bool, verbose: bool) -> int:
         if now == "running":
             print_running(out, reader, row)
         elif now == "interrupted" and row.state == "running":
-            out.print(f"its server ended without a word; carry on with: {resume_command(row)}", soft_wrap=True)
+            out.print(f"its server ended without a word; {how_to_go_on(reader, row)}", soft_wrap=True)
         print_report(out, summarise(reader, row), reader, verbose=verbose)
     finally:
         reader.close()

@@ -15,7 +15,7 @@ from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.machine import cpus
 from buildrunner.naming import display, display_lines
 from buildrunner.outputfolder import held, replaced
-from buildrunner.reports.words import count, row_ending, seconds, shell, size
+from buildrunner.reports.words import command, count, row_ending, seconds, shell, size
 from buildrunner.summary import Summary, idle, log_path, real_state, results, summarise
 
 _ROWS = 20
@@ -48,10 +48,7 @@ def print_report(out: Console, summary: Summary, reader: Reader, *, verbose: boo
         out.print(f"note: {notice}", soft_wrap=True)
     if run.state == "interrupted":
         left = summary.totals["waiting"] + summary.totals["cancelled"]
-        out.print(
-            f"interrupted with {count(left, 'script')} left to run; carry on with: {resume_command(run)}",
-            soft_wrap=True,
-        )
+        out.print(f"interrupted with {count(left, 'script')} left to run; {how_to_go_on(reader, run)}", soft_wrap=True)
     print_failures(out, summary, reader)
 
 
@@ -93,7 +90,13 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
             soft_wrap=True,
         )
     elif run.state == "finished" and run.options["zip"] and not replaced(reader, run):
-        out.print(f"not packaged: `buildrunner package {run.name}` makes {display(run.options['zip'])}", soft_wrap=True)
+        out.print(f"not packaged: `{command(run, 'package')}` makes {display(run.options['zip'])}", soft_wrap=True)
+
+
+def how_to_go_on(reader: Reader, run: RunRow) -> str:
+    """What can be done about an interrupted run."""
+    gone = replaced(reader, run)
+    return f"it cannot be carried on: {gone}" if gone else f"carry on with: {command(run, 'resume')}"
 
 
 def _what_binds(summary: Summary) -> str:
@@ -106,10 +109,10 @@ def _what_binds(summary: Summary) -> str:
 def print_failures(out: Console, summary: Summary, reader: Reader) -> None:
     """Every job that did not pass: how it ended, its last words, its log, how to run it alone."""
     totals = summary.totals
-    names, why = held(summary.run)
     bad = totals["failed"]
     if not bad:
         return
+    names, why = held(summary.run)
     out.print()
     out.print(Text(f"{bad:,} of {count(totals['jobs'], 'script')} did not pass:", style="bold red"))
     shown = 0
@@ -197,14 +200,6 @@ def _options(run: RunRow, *names: str) -> list[str]:
         elif value != Options.__dataclass_fields__[name].default:
             words.append(f"--{name}={value:g}s" if name == "timeout" else f"--{name}={value}")
     return words
-
-
-def resume_command(run: RunRow) -> str:
-    """The command that carries an interrupted run on."""
-    words = ["buildrunner", "resume", run.name]
-    if run.options["state"] != ".buildrunner":
-        words += ["--state", run.options["state"]]
-    return shell(words)
 
 
 def _print_table(out: Console, reader: Reader, run: RunRow, limit: int | None) -> None:

@@ -5,7 +5,7 @@ import shlex
 import signal
 
 from buildrunner.job import JobState, Outcome
-from buildrunner.ledger import ResultRow
+from buildrunner.ledger import ResultRow, RunRow
 
 
 def seconds(value: float | None) -> str:
@@ -84,6 +84,12 @@ def row_ending(row: ResultRow) -> str:
     if row.state in (JobState.SKIPPED, JobState.RUNNING, JobState.WAITING):
         return str(row.state)
     return ending(row.outcome, row.exit_code, row.signal, row.state)
+
+
+def command(run: RunRow, verb: str, *words: str) -> str:
+    """What to type to go on with a run."""
+    state = [] if run.options["state"] == ".buildrunner" else ["--state", run.options["state"]]
+    return shell(["buildrunner", verb, run.name, *words, *state])
 
 
 def shell(words: list[str]) -> str:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import termios
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,6 @@ pytestmark = pytest.mark.fault
 BIG = "import os; open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/big', 'wb').write(os.urandom(60_000_000))"
 
 
-def _packaging(workspace: Any) -> bool:
-    """Whether a part of the zip is written; probes of its place come and go."""
-    with suppress(FileNotFoundError):
-        return any(p.stat().st_size > 1_000_000 for p in workspace.path.glob(".buildrunner-*"))
-    return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_resume_makes_the_zip_that_was_cut_off(workspace: Any, wait_until: Any, number: signal.Signals) -> None:
     workspace.scripts(a="print(1)")
@@ -31,7 +23,7 @@ def test_resume_makes_the_zip_that_was_cut_off(workspace: Any, wait_until: Any, 
     old = (workspace.path / "result.zip").read_bytes()
     workspace.scripts(a=BIG + "; print(2)")
     run = workspace.start("run", "src")
-    wait_until(lambda: _packaging(workspace))
+    wait_until(lambda: workspace.packaging())
     run.send_signal(number)
     assert run.wait(300) == (-9 if number is signal.SIGKILL else 130)
     assert (workspace.path / "result.zip").read_bytes() == old
@@ -51,7 +43,7 @@ def cut_off(workspace: Any, wait_until: Any) -> None:
     """A run of `src` that is killed while it is packaged."""
     workspace.scripts(a=BIG)
     run = workspace.start("run", "src")
-    wait_until(lambda: _packaging(workspace))
+    wait_until(lambda: workspace.packaging())
     run.kill()
     run.wait()
 
@@ -112,7 +104,7 @@ def test_an_interrupt_cuts_no_document_short(workspace: Any, wait_until: Any, in
     wait_until(lambda: _waiting_to_be_read(run.stdout) > 50_000)
     for _ in range(interrupts):
         run.send_signal(signal.SIGINT)
-        wait_until(lambda: not _pending(run.pid))
+        wait_until(lambda: _sleeps(run.pid))
     done = workspace.finish(run, code=code)
     if interrupts == 1:
         assert len(done.document["results"]) == 300
@@ -123,12 +115,10 @@ def _waiting_to_be_read(pipe: Any) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def _pending(pid: int) -> bool:
-    """Whether a signal sent to the process still waits for it."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("ShdPnd:"):
-            return int(line.split()[1], 16) != 0
-    raise AssertionError("no such line")
+def _sleeps(pid: int) -> bool:
+    """Whether every signal has come to the process, and it waits again or has ended."""
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(status["ShdPnd"], 16) == 0 and status["State"][0] in "SZ"
 
 
 def test_package_after_a_zip_that_could_not_be_made_mends_the_exit_code(workspace: Any) -> None:

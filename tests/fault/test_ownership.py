@@ -128,15 +128,110 @@ def test_an_output_folder_that_takes_no_list_costs_nothing_but_a_word(workspace:
     assert "cannot write in the output folder" in done.err
 
 
-def test_output_nested_deeper_than_any_path(workspace: Any) -> None:
+@pytest.mark.parametrize(("name", "depths"), [("d", ("1500", "3000", "0")), ("n" * 100, ("50", "50", "0"))])
+def test_output_nested_deeper_than_any_path(
+    workspace: Any, deep_folder: Any, name: str, depths: tuple[str, ...]
+) -> None:
     text = "import os\nos.chdir(os.environ['BUILDRUNNER_OUTPUT_DIR'])\n"
-    text += "for _ in range(int(os.environ['DEPTH'])):\n    os.mkdir('d'); os.chdir('d')\n"
+    text += f"for _ in range(int(os.environ['DEPTH'])):\n    os.mkdir('{name}'); os.chdir('{name}'); open('f', 'w')\n"
     workspace.script("a.py", text + "exit(os.environ['BUILDRUNNER_ATTEMPT_NUMBER'] == '1')")
-    for depth in ("1500", "3000", "0"):
-        done = workspace.json("--retries", "1", env={"DEPTH": depth})
+    for depth in depths:
+        done = workspace.json("--retries", "1", "-o", deep_folder / "out", "--no-zip", env={"DEPTH": depth})
         assert done.results["a.py"]["attempts"] == 2
-        assert done.results["a.py"]["stdout"] == "python_output/logs/a.py.out", "its name is free again"
-    assert os.listdir(workspace.path / "python_output" / "files") == []
+        assert done.results["a.py"]["stdout"].endswith("/logs/a.py.out"), "its name is free again"
+    assert os.listdir(deep_folder / "out" / "files") == []
+
+
+def test_a_folder_that_a_script_made_a_link_leads_to_nothing_of_ours(workspace: Any) -> None:
+    precious = workspace.path / "precious" / "a.sh"
+    precious.mkdir(parents=True)
+    (precious / "file").touch()
+    workspace.script("a.sh", "rm -rf python_output/files; ln -s ../precious python_output/files; exit 1")
+    workspace.run("run", "src", "--retries", "1", "--no-zip", code=1)
+    workspace.run("run", "src", "--no-zip", code=1)
+    assert (precious / "file").exists()
+
+
+def test_what_somebody_puts_beside_a_finished_jobs_files_survives_a_killed_resumption(
+    workspace: Any, wait_until: Any
+) -> None:
+    interrupted(workspace, wait_until)
+    mine = workspace.path / "python_output" / "files" / "a.sh" / "notes"
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    before = len(workspace.notes("start"))
+    run = workspace.start("resume")
+    wait_until(lambda: len(workspace.notes("start")) > before)
+    run.kill()
+    run.wait()
+    wait_until(lambda: not workspace.left())
+    workspace.open("gate")
+    workspace.run("run", "src", "--no-zip")
+    assert mine.read_text() == "mine"
+
+
+def test_a_folder_whose_name_ends_in_a_dot_is_not_another_one(workspace: Any) -> None:
+    workspace.script("a.sh", 'mkdir "$BUILDRUNNER_OUTPUT_DIR/sub."; mkfifo "$BUILDRUNNER_OUTPUT_DIR/sub./pipe"')
+    workspace.run("run", "src", "--no-zip")
+    mine = workspace.path / "python_output" / "files" / "a.sh" / "sub"
+    mine.write_text("mine")
+    workspace.run("run", "src", "--no-zip")
+    assert mine.read_text() == "mine"
+
+
+def test_the_logs_of_an_attempt_stay_when_its_retry_comes_back_unstarted(workspace: Any, wait_until: Any) -> None:
+    """Retries of quick failures must not lie ahead of a worker: their logs would have made way for nothing."""
+    for number in range(8):
+        workspace.script(f"s{number}.sh", "echo out; exit 1")
+    hangs = (
+        workspace.note("start")
+        + "if os.environ['BUILDRUNNER_ATTEMPT_NUMBER'] != '1':\n    "
+        + workspace.until("gate").replace("import os, time; ", "import time; ")
+        + "exit(1)"
+    )
+    workspace.script("s3.py", hangs)
+    run = workspace.start("run", "src", "-j", "1", "--retries", "9", "--order", "name", "--no-zip")
+    wait_until(lambda: len(workspace.notes("start")) >= 2)
+    run.send_signal(signal.SIGINT)
+    workspace.finish(run, code=130)
+    for number in range(7):
+        assert workspace.run("logs", f"s{number}.sh").out == "out\n"
+
+
+def test_a_resumed_run_whose_files_are_gone_is_not_packaged(workspace: Any, wait_until: Any) -> None:
+    interrupted(workspace, wait_until)
+    (workspace.path / "python_output" / "logs" / "a.sh.out").unlink()
+    assert "no longer there" in workspace.run("logs", "a.sh", "--stdout").err
+    workspace.open("gate")
+    assert "1 of the run's files are gone" in workspace.run("resume", code=3).out
+
+
+def test_hints_can_be_followed(workspace: Any, wait_until: Any) -> None:
+    interrupted(workspace, wait_until, "-o", "one", "--state", "S")
+    first = newest(workspace, "S")
+    assert f"buildrunner resume {first} --state S" in workspace.run("status", "--state", "S").out
+    workspace.open("gate")
+    workspace.run("run", "src", "-o", "two", "--state", "S")
+    assert (
+        f"run {first} is interrupted: `buildrunner resume {first} --state S`"
+        in workspace.run("resume", "--state", "S").out
+    )
+    workspace.run("run", "src", "-o", "one", "--state", "B", "--no-zip")
+    out = workspace.run("status", first, "--state", "S").out
+    assert "it cannot be carried on: run " in out
+    assert "buildrunner resume" not in out
+
+
+def test_logs_follow_no_run_but_their_own(workspace: Any, wait_until: Any) -> None:
+    interrupted(workspace, wait_until)
+    old = newest(workspace)
+    (workspace.path / "c.py").write_text(workspace.note("other") + workspace.until("other-gate"))
+    run = workspace.start("run", "c.py", "--no-zip")
+    wait_until(lambda: workspace.notes("other"))
+    workspace.run("logs", "-f", "--run", old, "b.py")  # ends at once, not with the other
+    assert run.poll() is None
+    workspace.open("other-gate")
+    workspace.finish(run, code=0)
 
 
 AFTER_THE_LAST = """\
@@ -196,7 +291,7 @@ def test_package_that_is_told_to_end_leaves_no_half_of_a_zip(workspace: Any, wai
     )
     workspace.run("run", "src", "--no-zip")
     run = workspace.start("package", "--zip", "r.zip")
-    wait_until(lambda: list(workspace.path.glob(".buildrunner-*")))
+    wait_until(lambda: workspace.packaging())
     run.terminate()
     workspace.finish(run, code=143)
     assert sorted(os.listdir(workspace.path)) == [".buildrunner", "python_output", "src"]

@@ -272,6 +272,7 @@ def test_a_link_in_the_place_of_an_output_folder_is_not_followed(folder: OutputF
     assert (elsewhere / "data").read_text() == "precious"
 
 
+LIST_OF = '{"format": "buildrunner.output/1", "targets": {"k": %s}}'
 DAMAGED = [
     "",
     "{",
@@ -281,25 +282,28 @@ DAMAGED = [
     '"text"',
     "{}",
     '{"format": "buildrunner.output/1"}',
-    '{"format": "buildrunner.output/2", "targets": {"k": {"run": "r", "names": [], "files": ["files/a.py/data"]}}}',
+    '{"format": "buildrunner.output/2", "targets": {"k": {"run": "r", "names": [], "open": [], "files": []}}}',
     '{"format": "buildrunner.output/1", "targets": null}',
     '{"format": "buildrunner.output/1", "targets": []}',
-    '{"format": "buildrunner.output/1", "targets": {"k": null}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": 5}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": ["a.py"]}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": "a.py", "files": null}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [7], "files": [7]}}}',
+    LIST_OF % "null",
+    LIST_OF % "5",
+    LIST_OF % "{}",
+    LIST_OF % '{"run": "r", "names": ["a.py"]}',
+    LIST_OF % '{"run": "r", "names": "a.py", "open": [], "files": []}',
+    LIST_OF % '{"run": "r", "names": [7], "open": [], "files": [7]}',
     '{"format": "buildrunner.output/1", "targets": {"other": {}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [".."], "files": null}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": ["../.."], "files": []}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [], "files": ["../outside"]}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [], "files": ["/gone/out", "files"]}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"names": ["a.py"], "files": null}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": 7, "names": ["a.py"], "files": null}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [], "files": ["files/../"]}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [], "files": ["files/"]}}}',
-    '{"format": "buildrunner.output/1", "targets": {"k": {"run": "r", "names": [], "files": ["files//"]}}}',
+    LIST_OF % '{"run": "r", "names": [".."], "open": [], "files": []}',
+    LIST_OF % '{"run": "r", "names": ["../.."], "open": [], "files": []}',
+    LIST_OF % '{"run": "r", "names": [], "open": [], "files": ["../outside"]}',
+    LIST_OF % '{"run": "r", "names": [], "open": [], "files": ["/gone/out", "files"]}',
+    LIST_OF % '{"names": ["a.py"], "open": [], "files": []}',
+    LIST_OF % '{"run": 7, "names": ["a.py"], "open": [], "files": []}',
+    LIST_OF % '{"run": "r", "names": [], "open": [], "files": ["files/../"]}',
+    LIST_OF % '{"run": "r", "names": [], "open": [], "files": ["files/"]}',
+    LIST_OF % '{"run": "r", "names": [], "open": [], "files": ["files//"]}',
+    LIST_OF % '{"run": "r", "names": [], "open": [], "files": null}',
+    LIST_OF % '{"run": "r", "names": [], "open": ["../.."], "files": []}',
+    LIST_OF % '{"run": "r", "names": [], "open": "a", "files": []}',
 ]
 
 
