@@ -414,7 +414,7 @@ class Interrupted(BuildrunnerError):
 def _left_files(ledger: Ledger, run: RunRow) -> Iterator[str]:
     """What a run left in the output folder beside its jobs' last logs, relative to the folder."""
     for row in ledger.results(run):
-        for number in range(1, row.attempts + 1):  # the last too: it was set aside when a next one came back unstarted
+        for number in range(1, row.attempts):
             yield from (f"logs/{row.file}.{number}.out", f"logs/{row.file}.{number}.err")
         for output in row.outputs:
             yield f"files/{row.file}/{output.path}"

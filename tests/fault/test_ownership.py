@@ -170,15 +170,6 @@ def test_what_somebody_puts_beside_a_finished_jobs_files_survives_a_killed_resum
     assert mine.read_text() == "mine"
 
 
-def test_a_folder_whose_name_ends_in_a_dot_is_not_another_one(workspace: Any) -> None:
-    workspace.script("a.sh", 'mkdir "$BUILDRUNNER_OUTPUT_DIR/sub."; mkfifo "$BUILDRUNNER_OUTPUT_DIR/sub./pipe"')
-    workspace.run("run", "src", "--no-zip")
-    mine = workspace.path / "python_output" / "files" / "a.sh" / "sub"
-    mine.write_text("mine")
-    workspace.run("run", "src", "--no-zip")
-    assert mine.read_text() == "mine"
-
-
 def test_the_logs_of_an_attempt_stay_when_its_retry_comes_back_unstarted(workspace: Any, wait_until: Any) -> None:
     """Retries of quick failures must not lie ahead of a worker: their logs would have made way for nothing."""
     for number in range(8):

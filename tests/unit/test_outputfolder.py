@@ -137,6 +137,17 @@ def test_what_the_last_run_left_is_removed(folder: OutputFolder) -> None:
     assert os.listdir(folder.logs) == []
 
 
+def test_a_folder_nobody_could_look_through_is_removed_whole(folder: OutputFolder) -> None:
+    """All of the job's, or one of its folders; another one whose name only differs by a dot is somebody else's."""
+    run(folder, "k", ["a.py", "b.py"])
+    for path in ("files/a.py/sub./deep/x", "files/b.py/y"):
+        put(folder, path)
+    folder.finish("k", ["files/a.py/sub./", "files/b.py/./"])
+    put(folder, "files/a.py/sub", "mine")
+    folder.begin("k", "a-run", ["c.py"])
+    assert held(folder) == {"files/a.py/sub"}
+
+
 def test_names_that_are_not_utf8_are_removed_too(folder: OutputFolder) -> None:
     run(folder, "k", ["\udcff.py"], {"\udcff.py": ["\udcfe\n"]})
     assert len(held(folder)) == 3
