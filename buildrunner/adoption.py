@@ -19,15 +19,15 @@ _WORKERS_END_WITHIN = 15.0  # seconds after their server's death
 
 
 def interrupted(ledger: Ledger, key: str) -> RunRow | None:
-    """The target's newest run, if it was interrupted. The caller holds the lock, so no server runs it now."""
+    """The target's newest run, if it was broken off. The caller holds the lock, so no server runs it now."""
     newest = ledger.newest(key)
-    return newest if newest and newest.state in ("interrupted", "running") else None
+    return newest if newest and newest.state != "finished" else None
 
 
 def left_behind(ledger: Ledger, run: RunRow) -> RunRow | None:
-    """The newest earlier run that is interrupted and could be carried on."""
+    """The newest earlier run that was broken off and could be carried on."""
     for other in ledger.runs():
-        if other.id < run.id and other.state in ("interrupted", "running") and not replaced(ledger, other):
+        if other.id < run.id and other.state != "finished" and not replaced(ledger, other):
             return other
     return None
 

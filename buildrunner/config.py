@@ -19,7 +19,9 @@ class Options:
     """The options of `run`, with their defaults. Durations in seconds.
 
     `jobs` None means as many as this process may use CPUs; `zip` None means no package; `max_fail` None means
-    that no number of failures stops the run; `threads` is `auto`, `keep` or a number.
+    that no number of failures stops the run; `threads` is `auto`, `keep` or a number. `shard` is `K/N`; `deadline`
+    counts from the start of the command; the record keeps the newest `keep_runs` runs. `events` and `junitxml` are
+    files to write.
     """
 
     targets: tuple[str, ...]
@@ -40,6 +42,12 @@ class Options:
     max_fail: int | None = None
     order: Order = Order.LONGEST
     threads: str = "auto"
+    deadline: float | None = None
+    shard: str | None = None
+    last_failed: bool = False
+    keep_runs: int = 100
+    events: str | None = None
+    junitxml: str | None = None
     args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -48,9 +56,10 @@ class Options:
             raise UsageError("a target without a name: name a folder or a script to run")
         if not self.targets:
             raise UsageError("name a folder or a script to run")
-        for option in ("output", "zip", "state"):
+        for option in ("output", "zip", "state", "events", "junitxml"):
             if getattr(self, option) == "":
-                raise UsageError(f"--{option} without a name: name a {'file' if option == 'zip' else 'folder'}")
+                kind = "folder" if option in ("output", "state") else "file"
+                raise UsageError(f"--{option} without a name: name a {kind}")
         if self.jobs is not None and not (isinstance(self.jobs, int) and 1 <= self.jobs <= MOST_JOBS):
             raise UsageError(f"--jobs {self.jobs}: give a number from 1 to {MOST_JOBS}, or auto (here {cpus()})")
         if self.mode not in MODES:
@@ -61,6 +70,11 @@ class Options:
             raise UsageError(f"--max-fail {self.max_fail}: give 1 or more")
         if self.timeout is not None and not self.timeout > 0:
             raise UsageError(f"--timeout {self.timeout:g}s: give a time above 0")
+        if self.deadline is not None and not self.deadline > 0:
+            raise UsageError(f"--deadline {self.deadline:g}s: give a time above 0")
+        if self.keep_runs < 1:
+            raise UsageError(f"--keep-runs {self.keep_runs}: give 1 or more")
+        self.shard_numbers  # noqa: B018  # complains of what is no shard
         if not self.grace >= 0:
             raise UsageError(f"--grace {self.grace:g}s: give 0 or more")
         if self.threads not in ("auto", "keep") and not (self.threads.isdecimal() and int(self.threads) > 0):
@@ -78,6 +92,16 @@ class Options:
                 )
 
     @property
+    def shard_numbers(self) -> tuple[int, int] | None:
+        """K and N of `--shard K/N`."""
+        if self.shard is None:
+            return None
+        number, _, count = self.shard.partition("/")
+        if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+            return int(number), int(count)
+        raise UsageError(f"--shard {self.shard}: give K/N with K from 1 to N, for example 1/3")
+
+    @property
     def slots(self) -> int:
         """How many scripts run at once."""
         return self.jobs or min(cpus(), MOST_JOBS)
@@ -93,8 +117,8 @@ class Options:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Options":
-        """The other way round."""
-        values = dict(data)
+        """The other way round; what an earlier version did not record is as built in, other keys are passed over."""
+        values = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         for name in ("targets", "include", "exclude", "args"):
             values[name] = tuple(values[name])
         values["cwd"], values["order"] = Cwd(values["cwd"]), Order(values["order"])

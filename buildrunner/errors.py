@@ -22,6 +22,12 @@ class NothingToRun(BuildrunnerError):
     exit_code = 5
 
 
+class NothingLeft(BuildrunnerError):
+    """There are scripts, but none that this run was asked for is left to run: that is well."""
+
+    exit_code = 0
+
+
 class LedgerBusy(UsageError):
     """Another living process holds what is wanted: a ledger, an output folder, a worker's journal."""
 

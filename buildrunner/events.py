@@ -1,14 +1,26 @@
-"""What a run tells its listeners while it goes on."""
+"""What a run tells its listeners while it goes on.
 
+    RunStarted ─▶ JobStarted ─▶ JobEnded … ─▶ Packaging ─▶ Packaged ─▶ RunEnded
+                  (JobReturned, JobDropped, WorkerLost, Stopping as they happen)
+
+Every run that was announced ends with RunEnded, unless its server is killed or cannot go on.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from buildrunner.job import JobState
 from buildrunner.receipt import Receipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The first scripts are about to start. `done` counts what a resumed run has behind it."""
+    """The first scripts are about to start. `done` counts what a resumed run has behind it.
+
+    `resumed`: whether the run goes on that an earlier server began. `choice` says which part of its target's scripts
+    the run has (of a shard, of what failed last time), empty when it is all of them.
+    """
 
     run: str
     target: str
@@ -17,14 +29,55 @@ class RunStarted:
     workers: int
     python: str
     python_why: str
+    resumed: bool = False
+    choice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStarted:
+    """An attempt is committed and went to its worker, which starts it when it has ended what it had before.
+
+    `usual` is how many seconds the job took in earlier runs, None when it never ran; `expected` is the same or,
+    for want of it, what jobs like it take.
+    """
+
+    job: str
+    attempt: str
+    number: int
+    worker: int
+    usual: float | None
+    expected: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReturned:
+    """An attempt came back from its worker without having started; it counts nowhere."""
+
+    job: str
+    attempt: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEnded:
-    """An attempt's receipt is committed. `final` says whether the job is decided by it, else it is tried again."""
+    """An attempt's receipt is committed. `final` says whether the job is decided by it, else it is tried again.
+
+    `state` is where the job is now.
+    """
 
     receipt: Receipt
+    state: JobState
     final: bool
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDropped:
+    """A job that waited will not run in this run: `state` is skipped or cancelled, `reason` says why."""
+
+    job: str
+    state: JobState
+    reason: str
     done: int
     total: int
 
@@ -47,17 +100,57 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Time has passed and nothing happened. Only for listeners with a `tick`, see Listener."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Packaging:
     """The scripts are done; the zip is being made."""
 
     path: str
 
 
-Event = RunStarted | JobEnded | WorkerLost | Stopping | Packaging
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packaged:
+    """The zip is in its place."""
+
+    path: str
+    sha256: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """Nothing more happens. `state` is finished, interrupted or cancelled; `wall_seconds` end with the last script."""
+
+    run: str
+    state: str
+    exit_code: int
+    wall_seconds: float
+    totals: Mapping[str, int]
+
+
+Event = (
+    RunStarted
+    | JobStarted
+    | JobReturned
+    | JobEnded
+    | JobDropped
+    | WorkerLost
+    | Stopping
+    | Tick
+    | Packaging
+    | Packaged
+    | RunEnded
+)
 
 
 class Listener(Protocol):
-    """Whoever wants to know. Called on the server's own thread: be quick."""
+    """Whoever wants to know. Called on the server's own thread: be quick.
+
+    One that has an attribute `tick` hears a Tick when nothing happened for so many seconds.
+    """
 
     def on_event(self, event: Event, /) -> None:
         """Take notice of one event."""

@@ -23,7 +23,7 @@ class JobState(StrEnum):
 
 
 FINAL_STATES = frozenset({JobState.PASSED, JobState.FAILED, JobState.SKIPPED})
-"""States `resume` leaves alone. A cancelled job was interrupted, not decided."""
+"""States `resume` leaves alone. A cancelled job was broken off, not decided."""
 
 
 class Outcome(StrEnum):
@@ -62,9 +62,11 @@ TRANSITIONS: Mapping[tuple[JobState, JobEvent], JobState] = MappingProxyType(
     {
         (_S.WAITING, _E.RELEASE): _S.READY,
         (_S.WAITING, _E.SKIP): _S.SKIPPED,
+        (_S.WAITING, _E.CANCEL): _S.CANCELLED,
         (_S.WAITING, _E.REVIVE): _S.WAITING,
         (_S.READY, _E.START): _S.RUNNING,
         (_S.READY, _E.SKIP): _S.SKIPPED,
+        (_S.READY, _E.CANCEL): _S.CANCELLED,
         (_S.READY, _E.REVIVE): _S.WAITING,
         (_S.RUNNING, _E.RETURN): _S.READY,
         (_S.RUNNING, _E.PASS): _S.PASSED,

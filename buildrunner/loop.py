@@ -10,7 +10,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from buildrunner.events import Event, JobEnded, Listener, Stopping, WorkerLost
+from buildrunner.control import Control, Request
+from buildrunner.events import (
+    Event,
+    JobDropped,
+    JobEnded,
+    JobReturned,
+    JobStarted,
+    Listener,
+    Stopping,
+    Tick,
+    WorkerLost,
+)
 from buildrunner.job import (
     FINAL_STATES,
     UNSPENT,
@@ -57,11 +68,15 @@ class Loop:
         listeners: Sequence[Listener] = (),
         max_fail: int | None = None,
         grace: float = 5.0,
+        deadline: float | None = None,
+        control: Control | None = None,
+        tick: float | None = None,
     ) -> None:
         """`jobs` gives every job of the run with its number in the ledger and its file name.
 
         `assign` makes the assignment of an attempt; it is called before the attempt is recorded. Scripts' paths are
-        relative to `directory`.
+        relative to `directory`. At `deadline` (monotonic) the run is stopped. `control` hands over what other
+        terminals ask for. Listeners hear a Tick after `tick` seconds in which nothing happened.
         """
         self._ledger, self._run, self._plan, self._pool = ledger, run, plan, pool
         self._jobs: dict[str, Job] = {}
@@ -75,6 +90,11 @@ class Loop:
         self._listeners = listeners
         self._max_fail = max_fail
         self._grace = grace
+        self._deadline = deadline
+        self._control = control
+        self._tick = tick
+        self._ending: dict[str, int] = {}  # attempts that were cancelled by themselves → how often
+        self._asked: list[tuple[Request, set[str]]] = []  # unanswered → attempts whose end it waits for
         self._done = sum(job.state in FINAL_STATES for job in self._jobs.values())
         self._failed = sum(job.state is JobState.FAILED for job in self._jobs.values())
         self._current: dict[str, str] = {}  # attempt → job, for all that lie with workers
@@ -85,10 +105,14 @@ class Loop:
         self._stop_asked = 0
         self._stop_told = 0
         self.draining: str | None = None
+        self.stop_reason = ""
+        self.cancelled = False
+        self._cut_short = False
         self.last_end: float | None = None  # monotonic
 
-    def ask_stop(self) -> None:
+    def ask_stop(self, reason: str = "asked to stop") -> None:
         """Stop: the first time with TERM and grace, from the second on with KILL. Callable from a signal handler."""
+        self.stop_reason = self.stop_reason or reason
         self._stop_asked += 1
         self._pool.wake()
 
@@ -96,6 +120,13 @@ class Loop:
     def stopped(self) -> bool:
         """Whether the run was asked to stop."""
         return self._stop_asked > 0
+
+    @property
+    def state(self) -> str:
+        """What the run has come to, once `run` is over."""
+        if not self._cut_short:
+            return "finished"
+        return "cancelled" if self.cancelled else "interrupted"
 
     @property
     def done(self) -> int:
@@ -134,8 +165,22 @@ class Loop:
                 timeout = None
             else:
                 timeout = self._pool.recall_stalled(_STALLED)
-            events = self._pool.wait(timeout, pace=min(self._recent, default=None))
-        self._skip_rest()
+            events = self._pool.wait(self._sooner(timeout), pace=min(self._recent, default=None))
+            if self._control:
+                self._hear(self._control)
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                self._deadline = None
+                self.ask_stop("the deadline has passed")
+            if self._tick and not events:
+                self._news.append(Tick())
+        self._cut_short = self.stopped and self._done < len(self._jobs)
+        self._drop_rest()
+        self._tell()
+
+    def _sooner(self, timeout: float | None) -> float | None:
+        """The time to wait, cut short by whatever else is due."""
+        limits = [timeout, self._tick, self._deadline and self._deadline - time.monotonic()]
+        return min((max(0.0, limit) for limit in limits if limit is not None), default=None)
 
     def _turn(self, events: Sequence[PoolEvent]) -> None:
         batches: dict[int, list[Assignment]] = {}
@@ -153,6 +198,8 @@ class Loop:
         for worker, assignments in batches.items():
             self._pool.send(worker, assignments)
         self._tell()
+        if self._asked:
+            self.answer()
 
     def _fill(self, batches: dict[int, list[Assignment]]) -> None:
         """Give every idle worker a job, then put short ones ahead where that saves waiting for the server."""
@@ -212,6 +259,12 @@ class Loop:
         self._ledger.start(self._ids[spec.name], attempt, _sha256(self._directory, spec.script))
         self._jobs[spec.name] = job.advanced(JobEvent.START, attempts=1)
         self._current[attempt.id] = spec.name
+        if self._listeners:
+            usual = self._plan.remembered(spec.name)
+            self._news.append(
+                JobStarted(job=spec.name, attempt=attempt.id, number=attempt.number, worker=worker, usual=usual,
+                           expected=self._plan.estimate(spec.name))
+            )  # fmt: skip
         return assignment
 
     def _take_receipt(self, receipt: Receipt) -> None:
@@ -232,18 +285,26 @@ class Loop:
             self._recent.append(receipt.seconds)
             self._plan.observe(name, receipt.seconds)
         final = event is not JobEvent.RETRY
-        if event in (JobEvent.PASS, JobEvent.FAIL):
+        alone = self._ending.pop(receipt.attempt, 0) > 0  # not a stop of the run, which leaves its jobs undecided
+        dropped: list[tuple[str, str]] = []
+        if event in (JobEvent.PASS, JobEvent.FAIL) or (event is JobEvent.CANCEL and alone):
             self._done += 1
-            self._after(name, passed=event is JobEvent.PASS)
+            dropped = self._after(name, job)
         elif event is JobEvent.RETRY:
             self._plan.put_back(name)
-        self._news.append(JobEnded(receipt=receipt, final=final, done=self._done, total=len(self._jobs)))
+        self._news.append(
+            JobEnded(receipt=receipt, state=job.state, final=final, done=self._done, total=len(self._jobs))
+        )
+        for follower, why in dropped:
+            self._drop([follower], JobState.SKIPPED, why)
+        if event is JobEvent.FAIL:
+            self._count_failure()
 
     def _verdict(self, job: Job, receipt: Receipt) -> JobEvent:
         match receipt.outcome:
             case Outcome.OK:
                 return JobEvent.PASS
-            case Outcome.CANCELLED if self.stopped:
+            case Outcome.CANCELLED if self.stopped or receipt.attempt in self._ending:
                 return JobEvent.CANCEL
             case Outcome.CANCELLED:
                 return JobEvent.RETRY  # adopted: the server that ended it was itself cut off
@@ -253,19 +314,24 @@ class Loop:
                 again = False  # trying again would meet the same missing program
             case _:
                 again = job.spent < job.spec.retries
+        if receipt.attempt in self._ending:
+            return JobEvent.CANCEL if receipt.outcome is Outcome.LOST else JobEvent.FAIL
         # While the run drains nothing starts any more, so this attempt was the last.
         return JobEvent.RETRY if again and not self.draining else JobEvent.FAIL
 
-    def _after(self, name: str, *, passed: bool) -> None:
-        """Let the jobs that come after go ahead or skip them, and count failures."""
-        for follower in self._plan.finished(name, passed=passed):
-            self._skip([follower], f"not started: {name}, which it comes after, did not pass")
-        if not passed:
-            self._failed += 1
-            if self._max_fail is not None and self._failed >= self._max_fail and not self.draining:
-                count = "a script" if self._max_fail == 1 else f"{self._max_fail} scripts"
-                self.draining = f"{count} failed"
-                self._news.append(Stopping(reason=self.draining))
+    def _after(self, name: str, job: Job) -> list[tuple[str, str]]:
+        """Let the jobs that come after go ahead; returns those that now cannot, each with the reason."""
+        passed = job.state is JobState.PASSED
+        how = "was cancelled" if job.state is JobState.CANCELLED else "did not pass"
+        followers = self._plan.finished(name, passed=passed)
+        return [(follower, f"not started: {name}, which it comes after, {how}") for follower in followers]
+
+    def _count_failure(self) -> None:
+        self._failed += 1
+        if self._max_fail is not None and self._failed >= self._max_fail and not self.draining:
+            count = "a script" if self._max_fail == 1 else f"{self._max_fail} scripts"
+            self.draining = f"{count} failed"
+            self._news.append(Stopping(reason=self.draining))
 
     def _take_back(self, attempts: Sequence[str]) -> None:
         for attempt in attempts:
@@ -274,7 +340,11 @@ class Loop:
                 continue
             self._ledger.give_back(self._ids[name], attempt)
             self._jobs[name] = self._jobs[name].advanced(JobEvent.RETURN, attempts=-1)
-            self._plan.put_back(name)
+            self._news.append(JobReturned(job=name, attempt=attempt))
+            if self._ending.pop(attempt, 0):
+                self._cancel_waiting(name)
+            else:
+                self._plan.put_back(name)
 
     def _mourn(self, death: Died) -> None:
         self._take_back(death.returned)
@@ -295,22 +365,76 @@ class Loop:
         if self._stop_asked > self._stop_told:
             self._pool.stop(self._grace if self._stop_asked == 1 else 0.0)
             if not self._stop_told:
-                self._news.append(Stopping(reason="asked to stop", ends_running=True))
+                self._news.append(Stopping(reason=self.stop_reason, ends_running=True))
                 self._tell()
             self._stop_told = self._stop_asked
 
-    def _skip_rest(self) -> None:
-        """After too many failures what never started is skipped; after a stop it waits to be resumed."""
-        if self.draining and not self.stopped:
-            rest = [name for name, job in self._jobs.items() if job.state in (JobState.READY, JobState.WAITING)]
-            with self._ledger.transaction():
-                self._skip(rest, f"not started: {self.draining}")
+    def _hear(self, control: Control) -> None:
+        """Do what other terminals ask for; each is answered when what it asked to end has ended."""
+        for request in control.requests(self._run.name):
+            if request.jobs is None:
+                self.cancelled = True
+                self.ask_stop("cancelled from another terminal")
+                self._asked.append((request, set(self._current)))
+            else:
+                self._cancel(request)
 
-    def _skip(self, names: Sequence[str], why: str) -> None:
+    def _cancel(self, request: Request) -> None:
+        chosen = {name for name in self._jobs if request.wants(name)}
+        open_ = {name for name in chosen if self._jobs[name].state not in (*FINAL_STATES, JobState.CANCELLED)}
+        attempts = {attempt for attempt, name in self._current.items() if name in open_}
+        waiting = open_ - {self._current[attempt] for attempt in attempts}
+        for attempt in sorted(attempts):
+            again = self._ending.get(attempt, 0)
+            self._ending[attempt] = again + 1
+            self._pool.end(attempt, 0.0 if again else self._grace)
+        with self._ledger.transaction():
+            for name in waiting:  # all of them first: what one leaves behind must not be skipped as its follower
+                self._plan.drop(name)
+            for name in sorted(waiting):
+                self._cancel_waiting(name)
+        request.matched, request.dropped = len(chosen), len(waiting)
+        self._asked.append((request, attempts))
+        self._tell()
+        self.answer()
+
+    def _cancel_waiting(self, name: str) -> None:
+        self._drop([name], JobState.CANCELLED, "cancelled from another terminal before it started")
+        for follower, why in self._after(name, self._jobs[name]):
+            self._drop([follower], JobState.SKIPPED, why)
+
+    def answer(self) -> None:
+        """Answer those who asked for jobs to end, as far as these have; for the run's end see `answer_all`."""
+        left = []
+        for request, attempts in self._asked:
+            if request.jobs is None or not attempts.isdisjoint(self._current):
+                left.append((request, attempts))
+            else:
+                request.answer(sorted(attempts))
+        self._asked = left
+
+    def answer_all(self) -> None:
+        """Answer whoever asked for the end of the whole run, now that it is recorded."""
+        for request, attempts in self._asked:
+            request.answer(sorted(attempts))
+
+    def _drop_rest(self) -> None:
+        """What never started is skipped after too many failures, cancelled with the run; after a stop it waits."""
+        rest = [name for name, job in self._jobs.items() if job.state in (JobState.READY, JobState.WAITING)]
+        with self._ledger.transaction():
+            if self.cancelled:
+                self._drop(rest, JobState.CANCELLED, "not started: the run was cancelled")
+            elif self.draining and not self.stopped:
+                self._drop(rest, JobState.SKIPPED, f"not started: {self.draining}")
+
+    def _drop(self, names: Sequence[str], state: JobState, why: str) -> None:
+        event = JobEvent.SKIP if state is JobState.SKIPPED else JobEvent.CANCEL
         for name in names:
-            self._jobs[name] = self._jobs[name].advanced(JobEvent.SKIP)
+            self._jobs[name] = self._jobs[name].advanced(event)
             self._done += 1
-        self._ledger.set_states((self._ids[name] for name in names), JobState.SKIPPED, why)
+            if self._listeners:
+                self._news.append(JobDropped(job=name, state=state, reason=why, done=self._done, total=len(self._jobs)))
+        self._ledger.set_states((self._ids[name] for name in names), state, why)
 
     def _tell(self) -> None:
         for event in self._news:

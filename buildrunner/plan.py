@@ -79,6 +79,12 @@ class Plan:
         """Make a taken job ready again: its attempt never started, or another attempt is allowed."""
         self._push(name)
 
+    def drop(self, name: str) -> None:
+        """Never hand this job out."""
+        self._blocked_by.pop(name, None)
+        self._ready = [entry for entry in self._ready if entry[2] != name]
+        heapq.heapify(self._ready)
+
     def finished(self, name: str, *, passed: bool) -> list[str]:
         """Report a job's end. Returns the names that can now never run because of it, if it did not pass."""
         if passed:
@@ -103,6 +109,10 @@ class Plan:
     def estimate(self, name: str) -> float | None:
         """Seconds the job is expected to take: remembered, else the median of the known, else None."""
         return self._known.get(name, self._typical)
+
+    def remembered(self, name: str) -> float | None:
+        """Seconds the job took before, None when it never ran."""
+        return self._known.get(name)
 
     def observe(self, name: str, seconds: float) -> None:
         """Learn a duration, so that estimates of jobs nobody has seen rest on something."""
@@ -151,6 +161,27 @@ class Plan:
 
     def _push(self, name: str) -> None:
         heapq.heappush(self._ready, (self._jobs[name].priority, self._rank.get(name, 0.0), name))
+
+
+def shards(names: Iterable[str], durations: Mapping[str, float], count: int) -> list[list[str]]:
+    """Share jobs out so that the shards take about as long as one another: the longest first, each to the least loaded.
+
+    A job without a duration counts as long as the median of the others
+    (R. L. Graham, Bounds on multiprocessing timing anomalies, 1969: at most 4/3 of the best).
+
+    >>> shards(["a", "b", "c", "d"], {"a": 3.0, "b": 2.0, "c": 1.5, "d": 1.0}, 2)
+    [['a', 'd'], ['b', 'c']]
+    """
+    names = list(names)
+    known = [durations[name] for name in names if name in durations]
+    typical = _median(known) if known else 1.0
+    parts: list[list[str]] = [[] for _ in range(count)]
+    loads = [(0.0, 0, number) for number in range(count)]
+    for name in sorted(names, key=lambda name: (-durations.get(name, typical), name)):
+        seconds, jobs, number = heapq.heappop(loads)
+        parts[number].append(name)
+        heapq.heappush(loads, (seconds + durations.get(name, typical), jobs + 1, number))
+    return parts
 
 
 def _median(values: Iterable[float]) -> float:

@@ -32,6 +32,7 @@ _QUICK_DEATHS_ALLOWED = 5
 _CLOSE_SECONDS = 5.0
 _LINGER = 0.08  # seconds
 _MOST_EVENTS = 256
+_CALLERS = object()  # marks a descriptor that the pool only watches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +177,16 @@ class WorkerPool:
                 w.recalled = True
                 self._tell(w, ("stop", grace))
 
+    def end(self, attempt: str, grace: float) -> None:
+        """End one attempt (TERM, then KILL after `grace` seconds; KILL at once when 0), or get it back unstarted."""
+        for w in self._workers.values():
+            if attempt in w.outstanding:
+                self._tell(w, ("end", attempt, grace))
+
+    def watch(self, fd: int) -> None:
+        """Let `wait` return as soon as there is something to read here, which is the caller's to read."""
+        self._selector.register(fd, selectors.EVENT_READ, _CALLERS)
+
     def wait(self, timeout: float | None, *, pace: float | None = None) -> list[PoolEvent]:
         """What happened; empty when `timeout` seconds passed or somebody wrote to `wakeup_fd`.
 
@@ -184,10 +195,13 @@ class WorkerPool:
         """
         events: list[PoolEvent] = []
         ready = self._selector.select(timeout)
-        lingered = False
+        lingered = knocked = False
         while ready and len(events) < _MOST_EVENTS:
             dead = []
             for key, _ in ready:
+                if key.data is _CALLERS:
+                    knocked = True  # stays readable until the caller has read
+                    continue
                 w: _Worker | None = key.data
                 if w is None:
                     self._drain_wakeups()
@@ -197,6 +211,8 @@ class WorkerPool:
             for w in dead:
                 if self._workers.get(w.number) is w:
                     events.append(self._bury(w, events))
+            if knocked:
+                break
             ready = self._selector.select(0)
             if not ready and pace and not lingered:
                 lingered = True

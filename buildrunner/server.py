@@ -10,14 +10,17 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from buildrunner import adoption, assignments
+from buildrunner.choice import choose
 from buildrunner.config import Options
-from buildrunner.errors import BuildrunnerError, LedgerBusy, PackageError, UsageError
-from buildrunner.events import Listener, Packaging, RunStarted
+from buildrunner.control import Control
+from buildrunner.errors import BuildrunnerError, LedgerBusy, LedgerError, PackageError, UsageError
+from buildrunner.events import Event, Listener, Packaged, Packaging, RunEnded, RunStarted
 from buildrunner.interpreters import choose_python
 from buildrunner.job import FINAL_STATES, Job, JobEvent, JobState, advance
 from buildrunner.ledger import Ledger, RunRow, spec_from_json
@@ -106,15 +109,18 @@ class BuildServer:
             if resume and (left := adoption.interrupted(ledger, batch.key)):
                 self._refuse_other_options(left)
                 return self._resume(ledger, left)
+            choice = choose(ledger, options, batch)
+            batch = choice.batch
             folder = OutputFolder(options.output, purpose=self._purpose())
             stack.callback(folder.close)
             name = _run_name()
             files = folder.begin(batch.key, name, [spec.name for spec in batch.jobs])
-            durations = ledger.durations(batch.key, options.args)
             recorded = options.to_json() | {
                 "workers": min(options.slots, len(batch.jobs)),
                 "directory": os.getcwd(),
                 "python_why": why,
+                "choice": choice.words,
+                "shard_base": choice.base,
             }
             run = ledger.add_run(
                 name=name,
@@ -129,8 +135,9 @@ class BuildServer:
             )
             ids = ledger.job_ids(run)
             jobs = [(ids[spec.name], files[spec.name], Job(spec=spec)) for spec in batch.jobs]
-            plan = Plan(batch.jobs, durations=durations, order=options.order, seed=run.id)
-            return self._carry_out(ledger, folder, run, plan, jobs)
+            plan = Plan(batch.jobs, durations=choice.durations, order=options.order, seed=run.id)
+            summary = self._carry_out(ledger, folder, run, plan, jobs)
+            return self._forget(ledger, summary)
 
     @classmethod
     def resume(
@@ -150,9 +157,9 @@ class BuildServer:
         server._set_up(listeners, age=age)
         with server._signals(handle_signals), Ledger(state, purpose="buildrunner resume") as ledger:
             row = ledger.run(run)
-            server._options = Options.from_json({f: row.options[f] for f in Options.__dataclass_fields__})
+            server._options = Options.from_json(row.options)
             server._begin()
-            if row.state not in ("finished", "cancelled"):
+            if row.state != "finished" or not FINAL_STATES.issuperset(ledger.counts(row)):
                 return server._resume(ledger, row)
             notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
             if run is None and (left := adoption.left_behind(ledger, row)):
@@ -169,7 +176,7 @@ class BuildServer:
     def _refuse_other_options(self, run: RunRow) -> None:
         """A run is carried on as it was begun: half of it with other options would be neither."""
         asked = self._options.to_json()
-        recorded = Options.from_json({f: run.options[f] for f in asked}).to_json()
+        recorded = Options.from_json(run.options).to_json()
         for name, value in asked.items():
             if value != recorded[name]:
                 raise UsageError(
@@ -223,6 +230,14 @@ class BuildServer:
             )
             return self._carry_out(ledger, folder, run, plan, jobs, running)
 
+    def _forget(self, ledger: Ledger, summary: Summary) -> Summary:
+        """Let the record grow no longer than asked for, now that this run is safe in it."""
+        try:
+            ledger.forget(self._options.keep_runs)
+        except LedgerError as exc:
+            return replace(summary, notices=(*summary.notices, f"earlier runs are still recorded: {exc}"))
+        return summary
+
     def _carry_out(
         self,
         ledger: Ledger,
@@ -237,6 +252,9 @@ class BuildServer:
         before = wall_seconds(ledger, run) if running is not None else 0.0
         pool = self._make_pool(run, folder, journals)
         strays = Strays(run.options["directory"], self._options, [job.spec for _, _, job in jobs])
+        control, deaf = self._open_control(ledger.state)
+        if control:
+            pool.watch(control.fileno())
         loop = self._loop = Loop(
             ledger=ledger,
             run=run,
@@ -248,6 +266,9 @@ class BuildServer:
             listeners=self._listeners,
             max_fail=self._options.max_fail,
             grace=self._options.grace,
+            deadline=None if self._options.deadline is None else self._began + self._options.deadline,
+            control=control,
+            tick=min((seconds for one in self._listeners if (seconds := getattr(one, "tick", None))), default=None),
         )
         if running is not None:
             adoption.adopt(loop, journals, running)
@@ -255,39 +276,65 @@ class BuildServer:
         run = ledger.set_run(
             run, state="running", finished=None, wall=before, session=began, exit_code=None, archive=None
         )
-        self._announce(run, loop, len(jobs))
+        self._announce(run, loop, len(jobs), resumed=running is not None)
         done = False
-        try:
-            pool.start()
-            with self._wakeup(pool):
-                if self._signal is not None:
-                    loop.ask_stop()
-                loop.run()
-            done = True
-        finally:
-            if not done:
-                pool.stop(0)
-            pool.close()
-            self._loop = None
-        end = loop.last_end or time.monotonic()
-        cut_short = loop.stopped and loop.done < len(jobs)
-        run = ledger.set_run(
-            run,
-            state="interrupted" if cut_short else "finished",
-            finished=time.time(),
-            wall=max(0.0, end - self._began) + before,
-            session=None,
-            exit_code=128 + (self._signal or signal.SIGINT) if cut_short else exit_code(ledger, run),
-        )
-        notices = strays.notices() + _skipped(ledger, run)
+        with control or nullcontext():
+            try:
+                pool.start()
+                with self._wakeup(pool):
+                    if self._signal is not None:
+                        loop.ask_stop()
+                    loop.run()
+                done = True
+            finally:
+                if not done:
+                    pool.stop(0)
+                pool.close()
+                self._loop = None
+            end = loop.last_end or time.monotonic()
+            state = loop.state
+            run = ledger.set_run(
+                run,
+                state=state,
+                finished=time.time(),
+                wall=max(0.0, end - self._began) + before,
+                session=None,
+                exit_code=128 + self._signal if state == "interrupted" and self._signal else exit_code(ledger, run),
+            )
+            loop.answer_all()
+        notices = deaf + strays.notices() + _skipped(ledger, run)
         try:
             folder.finish(run.key, _left_files(ledger, run))
         except UsageError as exc:
             notices += (str(exc),)
         shutil.rmtree(journals, ignore_errors=True)
-        if cut_short:
-            return summarise(ledger, run, notices=notices)
-        return self._deliver(ledger, run, notices, whole=running is not None)
+        if state != "finished":
+            return self._end(summarise(ledger, run, notices=notices))
+        try:
+            return self._end(self._deliver(ledger, run, notices, whole=running is not None))
+        except Interrupted as exc:
+            self._end(replace(summarise(ledger, run), exit_code=exc.exit_code))
+            raise
+
+    def _end(self, summary: Summary) -> Summary:
+        """Tell the listeners that this was all."""
+        self._emit(
+            RunEnded(
+                run=summary.run.name,
+                state=summary.run.state,
+                exit_code=summary.exit_code,
+                wall_seconds=summary.speed.wall_seconds,
+                totals=summary.totals,
+            )
+        )
+        return summary
+
+    def _open_control(self, state: Path) -> tuple[Control | None, tuple[str, ...]]:
+        """What other terminals can ask through; where there is none to be had, a sentence that says so."""
+        try:
+            return Control(state), ()
+        except OSError as exc:
+            return None, (f"`buildrunner cancel` could not have reached this run: {exc.strerror or exc}",)
 
     def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
         """Make the zip that a finished run still lacks, of its own files or not at all."""
@@ -326,6 +373,7 @@ class BuildServer:
         finally:
             self._packaging = None
         run = ledger.set_run(run, archive=archive, exit_code=exit_code(ledger, run))
+        self._emit(Packaged(path=archive["path"], sha256=archive["sha256"], files=archive["files"]))
         return summarise(ledger, run, notices=notices + changed)
 
     def _undelivered(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
@@ -347,7 +395,7 @@ class BuildServer:
 
         return WorkerPool(run.workers, folder=str(journals.absolute()), hello=hello, own_process=self._own_process)
 
-    def _announce(self, run: RunRow, loop: Loop, total: int) -> None:
+    def _announce(self, run: RunRow, loop: Loop, total: int, *, resumed: bool) -> None:
         self._emit(
             RunStarted(
                 run=run.name,
@@ -357,10 +405,12 @@ class BuildServer:
                 workers=run.workers,
                 python=run.python,
                 python_why=run.options["python_why"],
+                resumed=resumed,
+                choice=run.options.get("choice", ""),
             )
         )
 
-    def _emit(self, event: RunStarted | Packaging) -> None:
+    def _emit(self, event: Event) -> None:
         for listener in self._listeners:
             listener.on_event(event)
 

@@ -52,7 +52,18 @@ from buildrunner.plan import Order
     show_default=True,
     help="What starts first; longest goes by earlier runs.",
 )
+@option("--last-failed", is_flag=True, help="Only what failed the last time it ran.")
+@option("--shard", metavar="K/N", help="Only the K-th of N parts that take about as long as one another.")
+@option("--deadline", type=Duration(), metavar="TIME", help="Stop the run after this long; it can be resumed.")
 @option("--resume", is_flag=True, help="Carry on an interrupted run of the same target, if there is one.")
+@option(
+    "--keep-runs",
+    type=int,
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="How many runs the record keeps; older ones are forgotten.",
+)
 @json_option
 @option("-q", "--quiet", is_flag=True, help="Only failures.")
 @option("-v", "--verbose", is_flag=True, help="Every script.")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from buildrunner.control import ADDRESS
 from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import Attempt, Cwd, JobSpec, JobState
 from buildrunner.ledger import store
@@ -20,6 +21,7 @@ from buildrunner.ledger.reader import Reader, ResultRow, RunRow
 from buildrunner.ledger.store import to_sql, to_sql_or_none
 from buildrunner.naming import display
 from buildrunner.receipt import Receipt
+from buildrunner.removal import remove_tree
 
 __all__ = ["Ledger", "Reader", "ResultRow", "RunRow"]
 
@@ -27,7 +29,8 @@ _SPEC_DEFAULTS = tuple(
     (name, getattr(JobSpec(name=""), name))
     for name in ("command", "script", "args", "env", "cwd", "priority", "after", "timeout", "retries")
 )
-_OURS = {store.DATABASE + end for end in ("", "-wal", "-shm", "-journal")} | {store.LOCK, "runs", ".gitignore"}
+_OURS = {store.DATABASE + end for end in ("", "-wal", "-shm", "-journal")}
+_OURS |= {store.LOCK, ADDRESS, ADDRESS + ".new", "runs", ".gitignore"}
 _MADE_BY_THE_SYSTEM = {"lost+found"}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -175,6 +178,23 @@ class Ledger(Reader):
         with self.transaction():
             self.db.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run.id))
         return self.run(run.name)
+
+    def forget(self, keep: int) -> None:
+        """Remove all but the newest runs and what belongs to them; their room in the file is used again."""
+        old = [run for (run,) in self._query("SELECT id FROM runs ORDER BY id DESC LIMIT -1 OFFSET ?", keep)]
+        for run in old:
+            name = self._query("SELECT name FROM runs WHERE id = ?", run)[0][0]
+            with self.transaction():
+                # By way of the receipts, because attempts cannot be looked up by job; one without a receipt is current.
+                self.db.execute(
+                    "DELETE FROM attempts WHERE id IN (SELECT r.attempt FROM jobs j JOIN receipts r ON r.job = j.id "
+                    "WHERE j.run = :run UNION SELECT attempt FROM jobs WHERE run = :run)",
+                    {"run": run},
+                )
+                self.db.execute("DELETE FROM receipts WHERE job IN (SELECT id FROM jobs WHERE run = ?)", (run,))
+                self.db.execute("DELETE FROM jobs WHERE run = ?", (run,))
+                self.db.execute("DELETE FROM runs WHERE id = ?", (run,))
+            remove_tree(str(self.state / "runs" / name))
 
     def _roll_back(self) -> None:
         try:

@@ -19,7 +19,8 @@ from buildrunner.receipt import OutputFile
 _RUN_COLUMNS = (
     "id, name, state, target, key, args, options, jobs, python, started, finished, wall, session, exit_code, archive"
 )
-_HISTORY_RUNS = 5
+_HISTORY_RUNS = 5  # of each job
+_HISTORY_RUNS_AT_MOST = 50  # looked through for them
 _UNSPENT = ", ".join(f"'{outcome}'" for outcome in sorted(UNSPENT))
 
 
@@ -238,23 +239,48 @@ class Reader:
         first = {worker: from_sql(name) for name, worker in rows}
         return {name: worker for worker, name in first.items()}
 
-    def durations(self, key: str, args: tuple[str, ...]) -> dict[str, float]:
-        """Seconds each job of this target took with these arguments: the median of its last few runs."""
+    def past_seconds(self, key: str, args: tuple[str, ...], *, until: int | None = None) -> dict[str, list[float]]:
+        """What each job of this target took with these arguments in its last few runs, newest first.
+
+        Only runs up to number `until`, if one is given. A run need not have had all jobs: shards and repetitions of
+        what failed have few of them, so each job's own last times are looked for.
+        """
         seen: dict[str, list[float]] = {}
-        for name, seconds in self._rows(
-            "SELECT j.name, r.seconds FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
-            "WHERE j.run IN (SELECT id FROM runs WHERE key = ? AND args = ? ORDER BY id DESC LIMIT ?) "
-            "AND r.outcome NOT IN ('spawn_error', 'lost', 'cancelled')",
-            to_sql(key),
-            json.dumps(args),
-            _HISTORY_RUNS,
-        ):
-            seen.setdefault(from_sql(name), []).append(seconds)
+        read = 0
+        for (run,) in self._query(
+            "SELECT id FROM runs WHERE key = ? AND args = ? AND id <= coalesce(?, id) ORDER BY id DESC LIMIT ?",
+            to_sql(key), json.dumps(args), until, _HISTORY_RUNS_AT_MOST,
+        ):  # fmt: skip
+            for name, seconds in self._rows(
+                "SELECT j.name, r.seconds FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
+                "WHERE j.run = ? AND r.outcome NOT IN ('spawn_error', 'lost', 'cancelled')",
+                run,
+            ):
+                read += 1
+                times = seen.setdefault(from_sql(name), [])
+                if len(times) < _HISTORY_RUNS:
+                    times.append(seconds)
+            if read >= _HISTORY_RUNS * len(seen) > 0:
+                break
+        return seen
+
+    def durations(self, key: str, args: tuple[str, ...], *, until: int | None = None) -> dict[str, float]:
+        """Seconds each job of this target takes with these arguments: the median of `past_seconds`."""
+        seen = self.past_seconds(key, args, until=until)
         if not seen:
             return {}
         from statistics import median
 
         return {name: median(times) for name, times in seen.items()}
+
+    def last_states(self, key: str) -> dict[str, JobState]:
+        """Whether each job of this target passed or failed when it last did one of them."""
+        rows = self._query(
+            "SELECT j.name, j.state, max(j.id) FROM jobs j JOIN runs r ON r.id = j.run "
+            "WHERE r.key = ? AND j.state IN ('passed', 'failed') GROUP BY j.name",
+            to_sql(key),
+        )
+        return {from_sql(name): JobState(state) for name, state, _ in rows}
 
     def _query(self, sql: str, *values: object) -> list[Any]:
         return list(self._rows(sql, *values))

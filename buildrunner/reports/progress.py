@@ -3,7 +3,7 @@
 import time
 from typing import TextIO
 
-from buildrunner.events import Event, JobEnded, Packaging, RunStarted, Stopping, WorkerLost
+from buildrunner.events import Event, JobDropped, JobEnded, Packaging, RunStarted, Stopping, WorkerLost
 from buildrunner.naming import display
 from buildrunner.reports.words import count, ending, seconds
 
@@ -27,13 +27,16 @@ class ProgressLines:
         match event:
             case RunStarted():
                 self._total = event.total
-                again = f", {event.done:,} of them done before" if event.done else ""
+                which = f" ({event.choice})" if event.choice else ""
+                which += f", {event.done:,} of them done before" if event.done else ""
                 self._say(
-                    f"{count(event.total, 'script')} of {display(event.target)}{again}, {event.workers} at a time, "
+                    f"{count(event.total, 'script')} of {display(event.target)}{which}, {event.workers} at a time, "
                     f"Python {display(event.python)} ({event.python_why}), run {event.run}"
                 )
             case JobEnded():
                 self._ended(event)
+            case JobDropped() if event.total <= _EVERY_JOB_UP_TO or self._verbose:
+                self._say(f"[{event.done:,}/{event.total:,}] {display(event.job)}: {event.state}, {event.reason}")
             case WorkerLost():
                 self._say(f"worker {event.worker} (process {event.pid}) died and was replaced")
             case Stopping():

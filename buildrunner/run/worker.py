@@ -35,6 +35,7 @@ class Worker:
         self.journal = os.open(hello["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         flock(self.journal, LOCK_EX | LOCK_NB)  # held as long as this process lives: a dead owner is certain
         self.ahead: list[attempt.Assignment] = []
+        self.current = ""  # the attempt that runs
         self.closing = False
         self.slot = self.slot_type(_QUEUE, hello["env"], hello["ready"], hello["worker"], self.take_message)
 
@@ -50,6 +51,8 @@ class Worker:
         elif verb == "stop":  # ("stop", grace): end what runs, start nothing of what lies here
             self.give_back()
             self.slot.stop("cancelled", message[1])
+        elif verb == "end":  # ("end", attempt, grace): end this one, or hand it back if it has not started
+            self.end(message[1], message[2])
         elif verb == "close":
             self.closing = True
 
@@ -57,6 +60,15 @@ class Worker:
         """Return every assignment that has not started."""
         wire.write_frame(_RESULTS, ("returned", [a[0] for a in self.ahead]))
         self.ahead.clear()
+
+    def end(self, attempt: str, grace: float) -> None:
+        """End one attempt, wherever it is. One that has ended already is not here any more."""
+        waiting = [a for a in self.ahead if a[0] == attempt]
+        if waiting:
+            self.ahead.remove(waiting[0])
+            wire.write_frame(_RESULTS, ("returned", [attempt]))
+        elif attempt == self.current:
+            self.slot.stop("cancelled", grace)
 
     def note(self, *values: object) -> bool:
         """Append one line to the journal, whole. False when it cannot: then the record cannot be trusted any more."""
@@ -87,7 +99,9 @@ class Worker:
             assignment = self.ahead.pop(0)
             if not self.note("start", assignment[0], assignment[1], time.time()):
                 return
+            self.current = assignment[0]
             receipt = self.slot.run(assignment)
+            self.current = ""
             if not self.note("end", receipt):
                 return
             wire.write_frame(_RESULTS, ("receipt", receipt))

@@ -233,7 +233,7 @@ def test_use_as_a_library(workspace: Any) -> None:
     heard, passed, code, failed, results = json.loads(done.out)
     assert heard[0] == "RunStarted"
     assert heard.count("JobEnded") == 3
-    assert heard[-1] == "Packaging"
+    assert heard[-3:] == ["Packaging", "Packaged", "RunEnded"]
     assert (passed, code, failed, results) == (False, 1, 1, 2)
     assert done.stderr == b""
     assert workspace.run("verify", "lib.zip").code == 0

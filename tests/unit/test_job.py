@@ -20,8 +20,8 @@ from buildrunner.job import (
 
 #             release  start    return  pass    fail    retry  skip     cancel     revive
 EXPECTED = """
-waiting       ready    -        -       -       -       -      skipped  -          waiting
-ready         -        running  -       -       -       -      skipped  -          waiting
+waiting       ready    -        -       -       -       -      skipped  cancelled  waiting
+ready         -        running  -       -       -       -      skipped  cancelled  waiting
 running       -        -        ready   passed  failed  ready  -        cancelled  -
 passed        -        -        -       -       -       -      -        -          -
 failed        -        -        -       -       -       -      -        -          -

@@ -1,0 +1,167 @@
+"""How another terminal asks a living run to end: one datagram there, one back, over unix sockets of this user alone.
+
+    buildrunner cancel ──{run, jobs}──▶ the server's socket        its path is in STATE/control
+                       ◀──{ended, …}─── answered when what was asked to end has ended
+
+A datagram arrives whole or not at all, so nobody can keep the server waiting in the middle of one. The socket lies in
+the user's runtime folder, because its path may have no more than about a hundred bytes.
+"""
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from buildrunner.errors import UsageError
+
+ADDRESS = "control"
+_LONGEST = 1 << 16  # bytes of a datagram
+
+
+class Request:
+    """What somebody asked for: to cancel the jobs that match one of the globs, or the run when `jobs` is None.
+
+    `matched` and `dropped` say how many jobs it meant and how many of them had not started; they go into the answer.
+    """
+
+    def __init__(self, control: "Control", sender: str, jobs: Sequence[str] | None) -> None:
+        self._control, self._sender = control, sender
+        self.jobs = jobs
+        self.matched = 0
+        self.dropped = 0
+
+    def wants(self, name: str) -> bool:
+        """Whether this job is meant: a glob matches its name or the last part of it."""
+        return any(fnmatchcase(name, g) or fnmatchcase(name.rsplit("/", 1)[-1], g) for g in self.jobs or ())
+
+    def answer(self, attempts: Sequence[str]) -> None:
+        """Say that it is done; `attempts` are those that ran and had to end."""
+        self._control.send(self._sender, {"matched": self.matched, "dropped": self.dropped, "attempts": list(attempts)})
+
+
+class Control:
+    """The server's end. Use as a context manager, under the ledger's lock."""
+
+    def __init__(self, state: Path) -> None:
+        """Open the socket and write its path into the state folder; OSError where that is impossible."""
+        self._note = state / ADDRESS
+        path = os.path.join(_folder(), f"{os.getpid()}-{os.urandom(4).hex()}")
+        self._socket = _bound(path)
+        self._path = path
+        try:
+            _write_whole(self._note, path)
+        except OSError:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Control":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Readable when somebody asked for something."""
+        return self._socket.fileno()
+
+    def requests(self, run: str) -> list[Request]:
+        """What was asked for since the last time; what is meant for another run is refused at once."""
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                data, sender = self._socket.recvfrom(_LONGEST)
+                if not isinstance(sender, str) or not sender:
+                    continue  # nobody to answer
+                try:
+                    asked: dict[str, Any] = json.loads(data)
+                    jobs = asked["jobs"]
+                    if asked["run"] != run:
+                        self.send(sender, {"error": f"run {asked['run']} is not the one that goes on: that is {run}"})
+                        continue
+                    found.append(Request(self, sender, None if jobs is None else [str(glob) for glob in jobs]))
+                except (ValueError, KeyError, TypeError):
+                    self.send(sender, {"error": "that was no request"})
+        return found
+
+    def send(self, receiver: str, answer: dict[str, Any]) -> None:
+        """Send an answer; one who no longer waits for it goes without."""
+        with suppress(OSError):
+            self._socket.sendto(json.dumps(answer).encode(), receiver)
+
+    def close(self) -> None:
+        """Hear nobody any more."""
+        self._socket.close()
+        for path in (self._path, self._note):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def ask(state: Path, run: str, jobs: Sequence[str] | None, *, seconds: float) -> dict[str, Any]:
+    """Ask the server of this state folder to cancel; returns its answer.
+
+    Raises TimeoutError when none came for so long, UsageError when the server cannot be asked.
+    """
+    try:
+        server = (state / ADDRESS).read_text()
+        path = os.path.join(os.path.dirname(server), f"{os.getpid()}-{os.urandom(4).hex()}")
+        own = _bound(path)
+    except OSError as exc:
+        raise UsageError(f"the server of run {run} cannot be asked: {exc.strerror}") from exc
+    try:
+        own.settimeout(seconds)
+        try:
+            own.sendto(json.dumps({"run": run, "jobs": jobs}).encode(), server)
+        except OSError as exc:
+            raise UsageError(f"the server of run {run} cannot be asked: {exc.strerror}") from exc
+        answer: dict[str, Any] = json.loads(own.recv(_LONGEST))
+        return answer
+    finally:
+        own.close()
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _bound(path: str) -> socket.socket:
+    own = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    own.setblocking(False)
+    before = os.umask(0o177)
+    try:
+        own.bind(path)
+    except OSError:
+        own.close()
+        raise
+    finally:
+        os.umask(before)
+    return own
+
+
+def _folder() -> str:
+    """A folder that belongs to this user alone; OSError where there is none to be had."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if _is_own(runtime):
+        folder = os.path.join(runtime, "buildrunner")
+    else:
+        folder = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"buildrunner-{os.getuid()}")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    if not _is_own(folder):
+        raise PermissionError(1, "it belongs to somebody else, or others may write there", folder)
+    return folder
+
+
+def _is_own(folder: str) -> bool:
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+def _write_whole(path: Path, text: str) -> None:
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    os.replace(new, path)
