@@ -16,7 +16,7 @@ from harness import WIDTH, Result, Usage, machine, mib, number, parser, peak_rss
 from buildrunner.job import Assignment, Attempt, Job, JobSpec
 from buildrunner.ledger import Ledger, Reader
 from buildrunner.loop import Loop
-from buildrunner.plan import Plan
+from buildrunner.plan import Plan, medians
 from buildrunner.pool import WorkerPool
 
 SIZES = (1_000, 100_000)
@@ -98,7 +98,7 @@ def run_here(jobs: int, work: Path) -> Result:
         loop = Loop(
             ledger=ledger,
             run=run,
-            plan=Plan(specs, durations=ledger.durations(run.key, run.args)),
+            plan=Plan(specs, durations=medians(ledger.past_seconds(run.key, run.args))),
             pool=pool,
             jobs=[(ids[spec.name], spec.name, Job(spec=spec)) for spec in specs],
             assign=lambda spec, file, attempt: _assignment(work, spec, file, attempt),

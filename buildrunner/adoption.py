@@ -34,14 +34,26 @@ def left_behind(ledger: Ledger, run: RunRow) -> RunRow | None:
 
 def adopt(loop: Loop, journals: Path, running: dict[str, str]) -> None:
     """Hand the loop what the workers of the dead server wrote, and end what they left running."""
-    paths = sorted(journals.glob("*.journal"))
-    for path in paths:
-        _await_owner(path)
+    paths = _abandoned(journals)
     read = [read_journal(str(path)) for path in paths]
     kill_attempts(running)
     loop.adopt(running, read)
     for path in paths:
         path.unlink()
+
+
+def end_leftovers(ledger: Ledger, run: RunRow) -> int:
+    """End what a dead server's scripts left running; returns how many processes that were."""
+    _abandoned(ledger.state / "runs" / run.name)
+    return kill_attempts(ledger.running(run))
+
+
+def _abandoned(journals: Path) -> list[Path]:
+    """The journals of a dead server's workers, once these are dead too."""
+    paths = sorted(journals.glob("*.journal"))
+    for path in paths:
+        _await_owner(path)
+    return paths
 
 
 def without_finished(specs: Iterable[JobSpec], left: set[str]) -> Iterator[JobSpec]:

@@ -15,20 +15,25 @@ from buildrunner.errors import NothingLeft
 from buildrunner.job import Batch, JobState
 from buildrunner.ledger import Reader
 from buildrunner.naming import display
-from buildrunner.plan import shards
+from buildrunner.plan import medians, shards
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A batch, what its jobs are expected to take (seconds by name), and in `words` which part of its target it is.
+    """A batch, what its jobs took in their last runs (`past`, seconds), and in `words` which part of its target it is.
 
     `base` is the number of the newest run that the shards of this round know of, None without shards.
     """
 
     batch: Batch
-    durations: Mapping[str, float]
+    past: Mapping[str, Sequence[float]]
     words: str = ""
     base: int | None = None
+
+    @property
+    def durations(self) -> dict[str, float]:
+        """Seconds each job is expected to take, of those that ran before."""
+        return medians(self.past)
 
 
 def choose(reader: Reader | None, options: Options, batch: Batch) -> Choice:
@@ -38,11 +43,11 @@ def choose(reader: Reader | None, options: Options, batch: Batch) -> Choice:
     """
     words: list[str] = []
     base = None
-    durations = reader.durations(batch.key, options.args) if reader else {}
+    past = reader.past_seconds(batch.key, options.args) if reader else {}
     if numbers := options.shard_numbers:
         number, count = numbers
         base = _base(reader, options, batch.key) if reader else 0
-        known = reader.durations(batch.key, options.args, until=base) if reader else {}
+        known = medians(reader.past_seconds(batch.key, options.args, until=base)) if reader else {}
         parts = shards([spec.name for spec in batch.jobs], known, count)
         mine = set(parts[number - 1])
         batch = replace(batch, jobs=tuple(spec for spec in batch.jobs if spec.name in mine))
@@ -59,7 +64,7 @@ def choose(reader: Reader | None, options: Options, batch: Batch) -> Choice:
                 raise NothingLeft(f"nothing of {display(batch.target)} failed the last time it ran")
         else:
             words.append("all, because no earlier run of them is recorded")
-    return Choice(batch=batch, durations=durations, words=", ".join(words), base=base)
+    return Choice(batch=batch, past=past, words=", ".join(words), base=base)
 
 
 def _base(reader: Reader, options: Options, key: str) -> int:

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,28 +20,33 @@ from typing import Any
 from buildrunner.errors import UsageError
 
 ADDRESS = "control"
-_LONGEST = 1 << 16  # bytes of a datagram
+_LONGEST = 1 << 18  # bytes of a datagram
+_NAMED = 20  # jobs that had not started
 
 
 class Request:
     """What somebody asked for: to cancel the jobs that match one of the globs, or the run when `jobs` is None.
 
-    `matched` and `dropped` say how many jobs it meant and how many of them had not started; they go into the answer.
+    `matched` says how many jobs it meant, `dropped` which of them had not started; both go into the answer.
     """
 
     def __init__(self, control: "Control", sender: str, jobs: Sequence[str] | None) -> None:
         self._control, self._sender = control, sender
         self.jobs = jobs
         self.matched = 0
-        self.dropped = 0
+        self.dropped: Sequence[str] = ()
 
     def wants(self, name: str) -> bool:
         """Whether this job is meant: a glob matches its name or the last part of it."""
         return any(fnmatchcase(name, g) or fnmatchcase(name.rsplit("/", 1)[-1], g) for g in self.jobs or ())
 
-    def answer(self, attempts: Sequence[str]) -> None:
-        """Say that it is done; `attempts` are those that ran and had to end."""
-        self._control.send(self._sender, {"matched": self.matched, "dropped": self.dropped, "attempts": list(attempts)})
+    def answer(self, ended: Mapping[str, str]) -> None:
+        """Say that it is done; `ended` are the attempts that ran and had to end, with their jobs."""
+        dropped = self.dropped[:_NAMED]
+        more = len(self.dropped) - len(dropped)
+        self._control.send(
+            self._sender, {"matched": self.matched, "ended": dict(ended), "dropped": dropped, "more": more}
+        )
 
 
 class Control:

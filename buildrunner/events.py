@@ -6,8 +6,8 @@
 Every run that was announced ends with RunEnded, unless its server is killed or cannot go on.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from buildrunner.job import JobState
@@ -19,7 +19,8 @@ class RunStarted:
     """The first scripts are about to start. `done` counts what a resumed run has behind it.
 
     `resumed`: whether the run goes on that an earlier server began. `choice` says which part of its target's scripts
-    the run has (of a shard, of what failed last time), empty when it is all of them.
+    the run has (a shard, what failed last time), empty when it is all of them. `jobs` are those that are still to be
+    decided, `past` what jobs took in their last few runs, in seconds.
     """
 
     run: str
@@ -31,6 +32,8 @@ class RunStarted:
     python_why: str
     resumed: bool = False
     choice: str = ""
+    jobs: Sequence[str] = ()
+    past: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

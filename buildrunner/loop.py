@@ -94,7 +94,7 @@ class Loop:
         self._control = control
         self._tick = tick
         self._ending: dict[str, int] = {}  # attempts that were cancelled by themselves → how often
-        self._asked: list[tuple[Request, set[str]]] = []  # unanswered → attempts whose end it waits for
+        self._asked: list[tuple[Request, dict[str, str]]] = []  # unanswered, and attempts (→ job) they wait for
         self._done = sum(job.state in FINAL_STATES for job in self._jobs.values())
         self._failed = sum(job.state is JobState.FAILED for job in self._jobs.values())
         self._current: dict[str, str] = {}  # attempt → job, for all that lie with workers
@@ -132,6 +132,10 @@ class Loop:
     def done(self) -> int:
         """How many jobs are decided."""
         return self._done
+
+    def undecided(self) -> list[str]:
+        """The jobs that are still to be decided."""
+        return [name for name, job in self._jobs.items() if job.state not in FINAL_STATES]
 
     def adopt(self, attempts: Mapping[str, str], journals: Sequence[Journal]) -> None:
         """Take in what an earlier server left: `attempts` (id → job) were running when it ended.
@@ -375,25 +379,25 @@ class Loop:
             if request.jobs is None:
                 self.cancelled = True
                 self.ask_stop("cancelled from another terminal")
-                self._asked.append((request, set(self._current)))
+                self._asked.append((request, dict(self._current)))
             else:
                 self._cancel(request)
 
     def _cancel(self, request: Request) -> None:
         chosen = {name for name in self._jobs if request.wants(name)}
         open_ = {name for name in chosen if self._jobs[name].state not in (*FINAL_STATES, JobState.CANCELLED)}
-        attempts = {attempt for attempt, name in self._current.items() if name in open_}
-        waiting = open_ - {self._current[attempt] for attempt in attempts}
-        for attempt in sorted(attempts):
+        attempts = {attempt: name for attempt, name in self._current.items() if name in open_}
+        waiting = sorted(open_.difference(attempts.values()))
+        for attempt in attempts:
             again = self._ending.get(attempt, 0)
             self._ending[attempt] = again + 1
             self._pool.end(attempt, 0.0 if again else self._grace)
         with self._ledger.transaction():
             for name in waiting:  # all of them first: what one leaves behind must not be skipped as its follower
                 self._plan.drop(name)
-            for name in sorted(waiting):
+            for name in waiting:
                 self._cancel_waiting(name)
-        request.matched, request.dropped = len(chosen), len(waiting)
+        request.matched, request.dropped = len(chosen), waiting
         self._asked.append((request, attempts))
         self._tell()
         self.answer()
@@ -407,16 +411,16 @@ class Loop:
         """Answer those who asked for jobs to end, as far as these have; for the run's end see `answer_all`."""
         left = []
         for request, attempts in self._asked:
-            if request.jobs is None or not attempts.isdisjoint(self._current):
+            if request.jobs is None or not self._current.keys().isdisjoint(attempts):
                 left.append((request, attempts))
             else:
-                request.answer(sorted(attempts))
+                request.answer(attempts)
         self._asked = left
 
     def answer_all(self) -> None:
         """Answer whoever asked for the end of the whole run, now that it is recorded."""
         for request, attempts in self._asked:
-            request.answer(sorted(attempts))
+            request.answer(attempts)
 
     def _drop_rest(self) -> None:
         """What never started is skipped after too many failures, cancelled with the run; after a stop it waits."""

@@ -7,7 +7,7 @@ as long as the median of those that are known.
 
 import heapq
 import random
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from buildrunner.errors import UsageError
@@ -182,6 +182,15 @@ def shards(names: Iterable[str], durations: Mapping[str, float], count: int) -> 
         parts[number].append(name)
         heapq.heappush(loads, (seconds + durations.get(name, typical), jobs + 1, number))
     return parts
+
+
+def medians(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The median of each job's times.
+
+    >>> medians({"a": [1.0, 9.0, 2.0]})
+    {'a': 2.0}
+    """
+    return {name: _median(values) for name, values in times.items()}
 
 
 def _median(values: Iterable[float]) -> float:

@@ -7,7 +7,7 @@ shell) becomes a child of this process when its parents are gone, because this p
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -20,9 +20,8 @@ def kill_attempts(attempts: Collection[str]) -> int:
     """KILL every process that carries one of these attempt ids; returns how many there were."""
     if not attempts:
         return 0
-    marks = {_VARIABLE + os.fsencode(a) for a in attempts}
     killed: set[int] = set()
-    while found := {pid for pid in _carriers(marks) if pid not in killed}:
+    while found := {pid for pid in carriers(attempts) if pid not in killed}:
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -31,7 +30,9 @@ def kill_attempts(attempts: Collection[str]) -> int:
     return len(killed)
 
 
-def _carriers(marks: set[bytes]) -> list[int]:
+def carriers(attempts: Iterable[str]) -> list[int]:
+    """The processes that carry one of these attempt ids."""
+    marks = {_VARIABLE + os.fsencode(a) for a in attempts}
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:

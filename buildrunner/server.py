@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from buildrunner.ledger import Ledger, RunRow, spec_from_json
 from buildrunner.loop import Loop
 from buildrunner.naming import display
 from buildrunner.outputfolder import OutputFolder, reopen
-from buildrunner.plan import Plan
+from buildrunner.plan import Plan, medians
 from buildrunner.pool import WorkerPool
 from buildrunner.reports.words import command
 from buildrunner.scan import make_batch
@@ -136,7 +136,7 @@ class BuildServer:
             ids = ledger.job_ids(run)
             jobs = [(ids[spec.name], files[spec.name], Job(spec=spec)) for spec in batch.jobs]
             plan = Plan(batch.jobs, durations=choice.durations, order=options.order, seed=run.id)
-            summary = self._carry_out(ledger, folder, run, plan, jobs)
+            summary = self._carry_out(ledger, folder, run, plan, jobs, choice.past)
             return self._forget(ledger, summary)
 
     @classmethod
@@ -220,15 +220,16 @@ class BuildServer:
             with ledger.transaction():
                 ledger.set_states(revived, JobState.WAITING)
             left = {job.spec.name for _, _, job in jobs if job.state not in FINAL_STATES}
+            past = ledger.past_seconds(run.key, run.args)
             folder.go_on(run.key, [file for _, file, job in jobs if job.spec.name in left])
             plan = Plan(
                 adoption.without_finished((job.spec for _, _, job in jobs if job.spec.name in left), left),
-                durations=ledger.durations(run.key, run.args),
+                durations=medians(past),
                 order=self._options.order,
                 seed=run.id,
                 taken=set(running.values()),
             )
-            return self._carry_out(ledger, folder, run, plan, jobs, running)
+            return self._carry_out(ledger, folder, run, plan, jobs, past, running)
 
     def _forget(self, ledger: Ledger, summary: Summary) -> Summary:
         """Let the record grow no longer than asked for, now that this run is safe in it."""
@@ -245,6 +246,7 @@ class BuildServer:
         run: RunRow,
         plan: Plan,
         jobs: list[tuple[int, str, Job]],
+        past: Mapping[str, Sequence[float]],
         running: dict[str, str] | None = None,
     ) -> Summary:
         journals = ledger.state / "runs" / run.name
@@ -276,7 +278,7 @@ class BuildServer:
         run = ledger.set_run(
             run, state="running", finished=None, wall=before, session=began, exit_code=None, archive=None
         )
-        self._announce(run, loop, len(jobs), resumed=running is not None)
+        self._announce(run, loop, len(jobs), past, resumed=running is not None)
         done = False
         with control or nullcontext():
             try:
@@ -395,7 +397,9 @@ class BuildServer:
 
         return WorkerPool(run.workers, folder=str(journals.absolute()), hello=hello, own_process=self._own_process)
 
-    def _announce(self, run: RunRow, loop: Loop, total: int, *, resumed: bool) -> None:
+    def _announce(
+        self, run: RunRow, loop: Loop, total: int, past: Mapping[str, Sequence[float]], *, resumed: bool
+    ) -> None:
         self._emit(
             RunStarted(
                 run=run.name,
@@ -407,6 +411,8 @@ class BuildServer:
                 python_why=run.options["python_why"],
                 resumed=resumed,
                 choice=run.options.get("choice", ""),
+                jobs=loop.undecided(),
+                past=past,
             )
         )
 

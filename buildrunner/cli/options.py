@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from buildrunner.job import Cwd
+from buildrunner.plan import Order
 
 DEFAULT_TARGETS = ("python_source",)
 
@@ -115,6 +116,26 @@ _BATCH: tuple[Callable[[Any], Any], ...] = (
         metavar="auto|keep|N",
         help="Threads numerical libraries may start in each script while several run; alone they choose themselves.",
     ),
+)
+
+
+def choice_options(command: _F) -> _F:
+    """Which of the scripts run, and in which order."""
+    for decorate in reversed(_CHOICE):
+        command = decorate(command)
+    return command
+
+
+_CHOICE: tuple[Callable[[Any], Any], ...] = (
+    option(
+        "--order",
+        type=click.Choice([o.value for o in Order]),
+        default=Order.LONGEST.value,
+        show_default=True,
+        help="What starts first; longest goes by earlier runs.",
+    ),
+    option("--last-failed", is_flag=True, help="Only what failed the last time it ran."),
+    option("--shard", metavar="K/N", help="Only the K-th of N parts that take about as long as one another."),
 )
 
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from buildrunner.cli.options import Duration, WithScriptArguments, batch_options, json_option, option, state_option
+from buildrunner.cli.options import (
+    Duration,
+    WithScriptArguments,
+    batch_options,
+    choice_options,
+    json_option,
+    option,
+    state_option,
+)
 from buildrunner.config import MODES
 from buildrunner.job import Cwd
 from buildrunner.plan import Order
@@ -27,6 +35,7 @@ from buildrunner.plan import Order
 @option("--no-zip", is_flag=True, help="Make no package.")
 @option("--with-report", is_flag=True, help="Add report.json with times to the package.")
 @state_option
+@choice_options
 @option(
     "--mode",
     type=click.Choice(MODES),
@@ -45,15 +54,6 @@ from buildrunner.plan import Order
 @option("--retries", type=int, default=0, show_default=True, metavar="N", help="Further attempts after a failure.")
 @option("-x", "--fail-fast", is_flag=True, help="Start nothing new after the first failure.")
 @option("--max-fail", type=int, metavar="N", help="Start nothing new after N failures.")
-@option(
-    "--order",
-    type=click.Choice([o.value for o in Order]),
-    default=Order.LONGEST.value,
-    show_default=True,
-    help="What starts first; longest goes by earlier runs.",
-)
-@option("--last-failed", is_flag=True, help="Only what failed the last time it ran.")
-@option("--shard", metavar="K/N", help="Only the K-th of N parts that take about as long as one another.")
 @option("--deadline", type=Duration(), metavar="TIME", help="Stop the run after this long; it can be resumed.")
 @option("--resume", is_flag=True, help="Carry on an interrupted run of the same target, if there is one.")
 @option(
@@ -64,6 +64,7 @@ from buildrunner.plan import Order
     metavar="N",
     help="How many runs the record keeps; older ones are forgotten.",
 )
+@option("-n", "--dry-run", is_flag=True, help="Only show what would run, as `buildrunner plan` does.")
 @json_option
 @option("-q", "--quiet", is_flag=True, help="Only failures.")
 @option("-v", "--verbose", is_flag=True, help="Every script.")
@@ -80,6 +81,7 @@ def command(
     fail_fast: bool,
     max_fail: int | None,
     resume: bool,
+    dry_run: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -103,6 +105,11 @@ def command(
         args=ctx.meta.get(WithScriptArguments.KEY, ()),
         **settings,
     )
+    if dry_run:
+        from buildrunner.cli.plan import show as show_plan
+
+        show_plan(options, as_json, verbose)
+        return 0
     server = BuildServer.from_options(
         options, listeners=listeners(quiet=quiet, verbose=verbose), age=seconds_since_process_start()
     )

@@ -264,15 +264,6 @@ class Reader:
                 break
         return seen
 
-    def durations(self, key: str, args: tuple[str, ...], *, until: int | None = None) -> dict[str, float]:
-        """Seconds each job of this target takes with these arguments: the median of `past_seconds`."""
-        seen = self.past_seconds(key, args, until=until)
-        if not seen:
-            return {}
-        from statistics import median
-
-        return {name: median(times) for name, times in seen.items()}
-
     def last_states(self, key: str) -> dict[str, JobState]:
         """Whether each job of this target passed or failed when it last did one of them."""
         rows = self._query(

@@ -46,9 +46,8 @@ def print_report(out: Console, summary: Summary, reader: Reader, *, verbose: boo
         print_figures(out, summary, reader)
     for notice in summary.notices:
         out.print(f"note: {notice}", soft_wrap=True)
-    if run.state == "interrupted":
-        left = summary.totals["waiting"] + summary.totals["cancelled"]
-        out.print(f"interrupted with {count(left, 'script')} left to run; {how_to_go_on(reader, run)}", soft_wrap=True)
+    if run.state != "running" and (left := summary.totals["waiting"] + summary.totals["cancelled"]):
+        out.print(f"{run.state} with {count(left, 'script')} left to run; {how_to_go_on(reader, run)}", soft_wrap=True)
     print_failures(out, summary, reader)
 
 
@@ -94,7 +93,7 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
 
 
 def how_to_go_on(reader: Reader, run: RunRow) -> str:
-    """What can be done about an interrupted run."""
+    """What can be done about a run that was broken off."""
     gone = replaced(reader, run)
     return f"it cannot be carried on: {gone}" if gone else f"carry on with: {command(run, 'resume')}"
 

@@ -10,6 +10,7 @@ import pytest
 from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import Attempt, Cwd, JobSpec, JobState, Outcome
 from buildrunner.ledger import Ledger, Reader, spec_from_json
+from buildrunner.plan import medians
 from buildrunner.receipt import OutputFile
 from tests.contract.ledgers import add_run, ran, receipt, record, row, start
 
@@ -67,7 +68,7 @@ def test_names_of_any_bytes(ledger: Ledger) -> None:
     for number, name in enumerate(ODD):
         assert ledger.result(run, name).file == f"file-{number}"
         ran(ledger, run, name, number + 1.0)
-    assert ledger.durations("/src", ()) == {name: n + 1.0 for n, name in enumerate(ODD)}
+    assert medians(ledger.past_seconds("/src", ())) == {name: n + 1.0 for n, name in enumerate(ODD)}
     assert {name for name, _, _ in ledger.totals_by_job(run)} == set(ODD)
 
 
@@ -281,11 +282,11 @@ def test_durations_are_the_median_of_the_last_runs_of_the_same_thing(ledger: Led
     ran(ledger, other, "a", 50.0)
     elsewhere = add_run(ledger, "a", name="elsewhere", key="/elsewhere")
     ran(ledger, elsewhere, "a", 70.0)
-    assert ledger.durations("/src", ()) == {"a": 3.0}  # of 9, 1, 2, 3, 100: the first run is too long ago
-    assert ledger.durations("/src", ("-x",)) == {"a": 50.0}
-    assert ledger.durations("/elsewhere", ()) == {"a": 70.0}
-    assert ledger.durations("/src", ("-y",)) == {}
-    assert ledger.durations("/nowhere", ()) == {}
+    assert medians(ledger.past_seconds("/src", ())) == {"a": 3.0}  # of 9, 1, 2, 3, 100: the first run is too long ago
+    assert medians(ledger.past_seconds("/src", ("-x",))) == {"a": 50.0}
+    assert medians(ledger.past_seconds("/elsewhere", ())) == {"a": 70.0}
+    assert medians(ledger.past_seconds("/src", ("-y",))) == {}
+    assert medians(ledger.past_seconds("/nowhere", ())) == {}
 
 
 def test_only_attempts_that_ran_until_their_own_end_or_limit_tell_a_duration(ledger: Ledger) -> None:
@@ -293,7 +294,7 @@ def test_only_attempts_that_ran_until_their_own_end_or_limit_tell_a_duration(led
     for outcome in Outcome:
         ran(ledger, run, str(outcome), 5.0, outcome)
     # One that times out will take its whole time again, so it must start early.
-    assert set(ledger.durations("/src", ())) == {"ok", "exited", "signalled", "timed_out", "out_of_memory"}
+    assert set(medians(ledger.past_seconds("/src", ()))) == {"ok", "exited", "signalled", "timed_out", "out_of_memory"}
 
 
 # Transactions

@@ -115,7 +115,7 @@ QUESTIONS: dict[str, Callable[[Reader, RunRow], object]] = {
     "busy": lambda reader, run: reader.busy(run),
     "last_end": lambda reader, run: reader.last_end(run),
     "running": lambda reader, run: reader.running(run),
-    "durations": lambda reader, run: reader.durations(run.key, run.args),
+    "past_seconds": lambda reader, run: reader.past_seconds(run.key, run.args),
 }
 
 

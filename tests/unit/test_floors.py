@@ -12,10 +12,11 @@ import buildrunner
 PACKAGE = Path(buildrunner.__file__).parent
 
 FLOORS = (
-    ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events"),
+    ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "forecast"),
     (
         "assignments", "choice", "config", "control", "destination", "machine", "interpreters", "scan", "ledger",
-        "ledger.*", "outputfolder", "processes", "removal", "strays", "summary", "timed", "package", "reports", "reports.*", "run", "run.*",
+        "ledger.*", "outputfolder", "processes", "removal", "strays", "summary", "timed", "package", "reports",
+        "reports.*", "run", "run.*",
     ),
     ("pool", "loop", "adoption", "bench"),
     ("server",),

@@ -1,0 +1,73 @@
+"""`buildrunner plan`: what would run, in which order, and how long that would take. Runs and writes nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from buildrunner.cli.options import (
+    WithScriptArguments,
+    batch_options,
+    choice_options,
+    json_option,
+    option,
+    state_option,
+)
+from buildrunner.job import Cwd
+from buildrunner.plan import Order
+
+
+@click.command("plan", cls=WithScriptArguments)
+@batch_options
+@choice_options
+@state_option
+@json_option
+@option("-v", "--verbose", is_flag=True, help="Every script.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    targets: tuple[str, ...],
+    cwd: str,
+    order: str,
+    as_json: bool,
+    verbose: bool,
+    **settings: Any,
+) -> int:
+    """Show what `run` would do with the TARGETs: the scripts in their order, and the predicted times.
+
+    Predictions come from earlier runs of the same TARGETs with the same script arguments.
+    """
+    from buildrunner.config import Options
+
+    args = ctx.meta.get(WithScriptArguments.KEY, ())
+    show(Options(targets=targets, cwd=Cwd(cwd), order=Order(order), args=args, **settings), as_json, verbose)
+    return 0
+
+
+def show(options: Any, as_json: bool, verbose: bool) -> None:
+    """Print the plan of a run with these options."""
+    import os
+
+    from buildrunner.choice import choose
+    from buildrunner.interpreters import choose_python
+    from buildrunner.ledger import Reader
+    from buildrunner.reports.plan import plan_document, print_plan
+    from buildrunner.reports.text import console
+    from buildrunner.scan import make_batch
+
+    python, why = choose_python(options.python, os.environ)
+    batch = make_batch(options, python)
+    state = Path(options.state)
+    reader = Reader.open(state) if (state / "ledger.db").exists() else None
+    try:
+        choice = choose(reader, options, batch)
+    finally:
+        if reader:
+            reader.close()
+    if as_json:
+        from buildrunner.cli.out import print_document
+
+        print_document(plan_document(choice, options, python))
+    else:
+        print_plan(console(), choice, options, python, why, verbose=verbose)
