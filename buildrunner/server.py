@@ -148,8 +148,12 @@ class BuildServer:
         listeners: Iterable[Listener] = (),
         handle_signals: bool = False,
         age: float = 0.0,
+        deadline: float | None = None,
     ) -> Summary:
-        """Carry an interrupted run on (the newest when none is named); one that is complete is summed up again."""
+        """Carry on a run that was broken off (the newest when none is named); one that is complete is summed up again.
+
+        `deadline` in seconds replaces the run's own.
+        """
         state = Path(state_dir)
         if not (state / "ledger.db").exists():
             raise UsageError(f"there is no ledger in {state}: nothing to resume; name its folder with --state DIR")
@@ -157,7 +161,8 @@ class BuildServer:
         server._set_up(listeners, age=age)
         with server._signals(handle_signals), Ledger(state, purpose="buildrunner resume") as ledger:
             row = ledger.run(run)
-            server._options = Options.from_json(row.options)
+            own = {} if deadline is None else {"deadline": deadline}
+            server._options = Options.from_json({**row.options, **own})
             server._begin()
             if row.state != "finished" or not FINAL_STATES.issuperset(ledger.counts(row)):
                 return server._resume(ledger, row)

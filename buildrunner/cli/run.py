@@ -1,7 +1,10 @@
 """`buildrunner run`: from folder to zip."""
 
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,19 +113,32 @@ def command(
 
         show_plan(options, as_json, verbose)
         return 0
-    server = BuildServer.from_options(
-        options, listeners=listeners(quiet=quiet, verbose=verbose), age=seconds_since_process_start()
-    )
-    summary = server.run(resume=resume, handle_signals=True)
+    with progress(quiet=quiet, verbose=verbose) as listeners:
+        server = BuildServer.from_options(options, listeners=listeners, age=seconds_since_process_start())
+        summary = server.run(resume=resume, handle_signals=True)
     show(summary, as_json=as_json, quiet=quiet, verbose=verbose)
     return summary.exit_code
 
 
-def listeners(*, quiet: bool, verbose: bool) -> list[Any]:
-    """Who hears of a run started from the command line."""
+@contextmanager
+def progress(*, quiet: bool, verbose: bool) -> Iterator[list[Any]]:
+    """Who shows how a run goes on: a live screen on a terminal that can be redrawn, else plain lines."""
     from buildrunner.reports.progress import ProgressLines
 
-    return [ProgressLines(sys.stderr, verbose=verbose, quiet=quiet)]
+    if quiet or verbose or not _can_redraw():
+        yield [ProgressLines(sys.stderr, verbose=verbose, quiet=quiet)]
+        return
+    from buildrunner.reports.screen import Screen
+
+    screen = Screen(sys.stderr)
+    try:
+        yield [screen]
+    finally:
+        screen.close()
+
+
+def _can_redraw() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")
 
 
 def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:

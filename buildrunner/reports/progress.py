@@ -5,7 +5,7 @@ from typing import TextIO
 
 from buildrunner.events import Event, JobDropped, JobEnded, Packaging, RunStarted, Stopping, WorkerLost
 from buildrunner.naming import display
-from buildrunner.reports.words import count, ending, seconds
+from buildrunner.reports.words import ended_line, run_line, stopping_line
 
 _EVERY_JOB_UP_TO = 200  # jobs; of more, what passed is only counted, once a second
 _INTERVAL = 1.0
@@ -27,12 +27,7 @@ class ProgressLines:
         match event:
             case RunStarted():
                 self._total = event.total
-                which = f" ({event.choice})" if event.choice else ""
-                which += f", {event.done:,} of them done before" if event.done else ""
-                self._say(
-                    f"{count(event.total, 'script')} of {display(event.target)}{which}, {event.workers} at a time, "
-                    f"Python {display(event.python)} ({event.python_why}), run {event.run}"
-                )
+                self._say(run_line(event))
             case JobEnded():
                 self._ended(event)
             case JobDropped() if event.total <= _EVERY_JOB_UP_TO or self._verbose:
@@ -40,8 +35,7 @@ class ProgressLines:
             case WorkerLost():
                 self._say(f"worker {event.worker} (process {event.pid}) died and was replaced")
             case Stopping():
-                hint = "; what runs is asked to end, asking again kills it" if event.ends_running else ""
-                self._say(f"stopping: {event.reason}; nothing new starts{hint}")
+                self._say(stopping_line(event))
             case Packaging():
                 if self._verbose:
                     self._say(f"packaging {display(event.path)}")
@@ -56,12 +50,7 @@ class ProgressLines:
                 self._last = now
                 self._say(f"[{event.done:,}/{event.total:,}] {self._failed:,} did not pass")
             return
-        width = len(f"{event.total:,}")
-        how = ending(receipt.outcome, receipt.exit_code, receipt.signal)
-        again = "" if event.final else ", trying again"
-        self._say(
-            f"[{event.done:>{width},}/{event.total:,}] {display(receipt.job)}: {how}{again}, {seconds(receipt.seconds)}"
-        )
+        self._say(ended_line(event))
 
     def _say(self, line: str) -> None:
         if self._quiet:

@@ -4,8 +4,10 @@ import os
 import shlex
 import signal
 
+from buildrunner.events import JobEnded, RunStarted, Stopping
 from buildrunner.job import JobState, Outcome
 from buildrunner.ledger import ResultRow, RunRow
+from buildrunner.naming import display
 
 
 def seconds(value: float | None) -> str:
@@ -24,6 +26,31 @@ def seconds(value: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def about(value: float) -> str:
+    """A duration as a person would say it.
+
+    >>> about(0.01), about(0.2), about(12.3), about(200), about(4000)
+    ('<0.1 s', '0.2 s', '12 s', '3 min 20 s', '1 h 06 min')
+    """
+    if value < 0.05:
+        return "<0.1 s"
+    if value < 9.95:
+        return f"{value:.1f} s"
+    return f"{value:.0f} s" if value < 99.5 else seconds(value)
+
+
+def rate(value: float) -> str:
+    """Jobs by time, in the unit that gives the handiest figure.
+
+    >>> rate(1.94), rate(0.3), rate(0.002), rate(5000)
+    ('1.9/s', '18/min', '7/h', '5,000/s')
+    """
+    for unit, per in (("s", 1), ("min", 60), ("h", 3600)):
+        if value * per >= 1 or unit == "h":
+            return f"{value * per:.1f}/s" if unit == "s" and value < 10 else f"{value * per:,.0f}/{unit}"
+    raise AssertionError
 
 
 def size(count: int | None) -> str:
@@ -77,6 +104,31 @@ def ending(
             return "lost with its worker"
         case _:
             return str(outcome).replace("_", " ")
+
+
+def run_line(event: RunStarted) -> str:
+    """What is about to run, and how."""
+    which = f" ({event.choice})" if event.choice else ""
+    which += f", {event.done:,} of them done before" if event.done else ""
+    return (
+        f"{count(event.total, 'script')} of {display(event.target)}{which}, {event.workers} at a time, "
+        f"Python {display(event.python)} ({event.python_why}), run {event.run}"
+    )
+
+
+def ended_line(event: JobEnded) -> str:
+    """How an attempt ended, and how far the run is."""
+    receipt = event.receipt
+    width = len(f"{event.total:,}")
+    how = ending(receipt.outcome, receipt.exit_code, receipt.signal)
+    again = "" if event.final else ", trying again"
+    return f"[{event.done:>{width},}/{event.total:,}] {display(receipt.job)}: {how}{again}, {seconds(receipt.seconds)}"
+
+
+def stopping_line(event: Stopping) -> str:
+    """Why the run stops, and what becomes of what runs."""
+    hint = "; what runs is asked to end, Ctrl-C kills it" if event.ends_running else ""
+    return f"stopping: {event.reason}; nothing new starts{hint}"
 
 
 def row_ending(row: ResultRow) -> str:

@@ -1,0 +1,315 @@
+"""The live screen: what every worker is at, how far the run is, and what went wrong, redrawn in place on a terminal.
+
+    failures and warnings, as they happen        (printed once, they scroll away like any output)
+    ━━━━━━━━━━──────── 120/285 · 2 failed · …    ◀ the cursor rests here, at the block's beginning
+    worker 0  plot_kmeans.py     12 s of about 15 s
+    worker 1  plot_svm.py         4.1 s of about 1.2 s  slow
+
+A terminal that is made narrower breaks the block's lines anew and keeps the cursor at the text where it was: at the
+block's beginning, from which everything is drawn again. So nothing has to be known about how it breaks lines, and
+no older frame stays behind (a redraw that goes up by the lines it wrote does leave some).
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from io import StringIO
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from buildrunner.events import (
+    Event,
+    JobDropped,
+    JobEnded,
+    JobReturned,
+    JobStarted,
+    Packaged,
+    Packaging,
+    RunEnded,
+    RunStarted,
+    Stopping,
+    WorkerLost,
+)
+from buildrunner.forecast import Outlook
+from buildrunner.job import JobState
+from buildrunner.naming import display
+from buildrunner.reports.words import about, count, ended_line, rate, run_line, seconds, stopping_line
+
+SLOW = 3.0  # times its usual duration, from which on a script is called slow
+_SLOW_AT_LEAST = 1.0  # seconds a script must have had before anybody worries
+_FRAME = 0.1  # seconds between two drawings at the least
+_WINDOW = 30.0  # seconds the throughput is taken from
+_BAR = 20  # columns
+_SMALLEST = 10  # columns; a narrower terminal is drawn as if it had these
+
+
+class Screen:
+    """A listener that draws. `close` leaves the terminal as it was, whatever has happened."""
+
+    tick = 0.2
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        colours = Console(file=stream)
+        self._console = Console(
+            file=StringIO(),
+            force_terminal=True,
+            color_system=colours.color_system,  # type: ignore[arg-type]  # its own names
+            no_color=colours.no_color,
+            highlight=False,
+            emoji=False,
+            markup=False,
+            width=10_000,
+        )
+        self._plain = not _can_say("━─·…±", stream)
+        self._lanes: dict[int, deque[_Lane]] = {}
+        self._outlook: Outlook | None = None
+        self._began = self._drawn = clock()
+        self._ends: deque[float] = deque()
+        self._workers = self._total = self._done = self._failed = self._started_with = 0
+        self._warned: set[str] = set()
+        self._stopping = ""
+        self._packaging = ""
+        self._on = False  # whether a block stands on the terminal
+
+    def on_event(self, event: Event, /) -> None:
+        """Take notice, and draw when the last drawing is old enough."""
+        now = self._clock()
+        match event:
+            case RunStarted():
+                self._began = now
+                self._total, self._done, self._started_with = event.total, event.done, event.done
+                self._workers = event.workers
+                self._outlook = Outlook(event.jobs, event.past, workers=event.workers)
+                self._print(Text(run_line(event)))
+            case JobStarted():
+                lane = self._lanes.setdefault(event.worker, deque())
+                lane.append(_Lane(event, now))
+                if len(lane) == 1:
+                    self._begins(lane[0], now)
+            case JobReturned():
+                self._returned(event)
+            case JobEnded():
+                self._ended(event, now)
+            case JobDropped():
+                self._done = event.done
+                if self._outlook:
+                    self._outlook.dropped(event.job)
+            case WorkerLost():
+                self._print(Text(f"worker {event.worker} (process {event.pid}) died and was replaced", style="yellow"))
+            case Stopping():
+                self._stopping = stopping_line(event)
+            case Packaging():
+                self._packaging = f"packaging {display(event.path)}"
+                self._drawn = float("-inf")
+            case Packaged():
+                pass
+            case RunEnded():
+                self._finish(event)
+                return
+        self._warn(now)
+        if now - self._drawn >= _FRAME:
+            self._draw(now)
+
+    def close(self) -> None:
+        """Take the block off the terminal."""
+        if self._on:
+            self._on = False
+            self._write("\r\x1b[J")
+
+    def _begins(self, lane: "_Lane", now: float) -> None:
+        lane.since = now
+        if self._outlook:
+            self._outlook.started(lane.job, now)
+
+    def _returned(self, event: JobReturned) -> None:
+        for worker, lane in self._lanes.items():
+            kept = deque(one for one in lane if one.attempt != event.attempt)
+            if len(kept) < len(lane):
+                at_work = lane[0].attempt == event.attempt
+                self._lanes[worker] = kept
+                if at_work and self._outlook:  # it was thought to run, but had not begun
+                    self._outlook.returned(event.job)
+                    if kept:
+                        self._begins(kept[0], self._clock())
+
+    def _ended(self, event: JobEnded, now: float) -> None:
+        receipt = event.receipt
+        self._done = event.done
+        for lane in self._lanes.values():
+            if lane and lane[0].attempt == receipt.attempt:
+                lane.popleft()
+                if lane:
+                    self._begins(lane[0], now)
+        if self._outlook:
+            self._outlook.ended(receipt.job, receipt.seconds)
+            if not event.final:
+                self._outlook.returned(receipt.job)
+        self._ends.append(now)
+        if receipt.passed:
+            return
+        self._failed += event.state is JobState.FAILED
+        style = "red" if event.state is JobState.FAILED else "yellow"
+        self._print(Text(ended_line(event), style=style))
+
+    def _warn(self, now: float) -> None:
+        for lane in self._lanes.values():
+            if lane and lane[0].is_slow(now) and lane[0].attempt not in self._warned:
+                one = lane[0]
+                self._warned.add(one.attempt)
+                usual = seconds(one.usual)
+                self._print(
+                    Text(
+                        f"slow: {display(one.job)} has run for {seconds(now - one.since)}, usually {usual}",
+                        style="yellow",
+                    )
+                )
+
+    # drawing
+
+    def _print(self, text: Text) -> None:
+        """One line that stays, above the block."""
+        self._write("\r\x1b[J" + self._rendered(text) + "\n")
+        self._on = False
+        if self._outlook:
+            self._draw(self._clock())
+
+    def _finish(self, event: RunEnded) -> None:
+        self.close()
+        totals = event.totals
+        states = ", ".join(
+            f"{totals[s]:,} {s}" for s in ("passed", "failed", "skipped", "cancelled", "waiting") if totals[s]
+        )
+        style = "bold green" if event.exit_code == 0 else "bold red"
+        self._outlook = None
+        self._print(
+            Text(
+                f"{event.state}: {count(totals['jobs'], 'script')}, {states}, in {seconds(event.wall_seconds)}",
+                style=style,
+            )
+        )
+
+    def _draw(self, now: float) -> None:
+        self._drawn = now
+        width, height = self._size()
+        lines = [self._rendered(line, width) for line in self._block(now, width, height)]
+        frame = "\r" + "\x1b[K\r\n".join(lines) + "\x1b[K\x1b[J"
+        if len(lines) > 1:
+            frame += f"\x1b[{len(lines) - 1}A"
+        self._on = True
+        self._write(frame + "\r")
+
+    def _block(self, now: float, width: int, height: int) -> list[Text]:
+        """What stands on the screen, as lines: never more than fit."""
+        head = self._progress(now, width)
+        if self._packaging:
+            return [*head, Text(self._packaging, style="dim")][: height - 1]
+        if self._stopping:
+            head.append(Text(self._stopping, style="yellow"))
+        busy = sorted((worker, lane[0]) for worker, lane in self._lanes.items() if lane)
+        room = max(0, height - 1 - len(head))
+        if len(busy) > room:
+            shown = sorted(sorted(busy, key=lambda b: b[1].since)[: max(0, room - 1)])
+            more = Text(f"{'...' if self._plain else '…'} and {len(busy) - len(shown):,} more at work", style="dim")
+            return [*head, *(self._lane(*b, now, width) for b in shown), more][: height - 1]
+        return [*head, *(self._lane(*b, now, width) for b in busy)]
+
+    def _progress(self, now: float, width: int) -> list[Text]:
+        """The bar, counts, throughput and time left, on as many lines as they need."""
+        dot = " - " if self._plain else " · "
+        parts = [Text(f"{self._done:,}/{self._total:,}", style="bold")]
+        if self._failed:
+            parts.append(Text(f"{self._failed:,} failed", style="bold red"))
+        while self._ends and self._ends[0] < now - _WINDOW:
+            self._ends.popleft()
+        if self._ends and now > self._began:
+            parts.append(Text(rate(len(self._ends) / min(_WINDOW, now - self._began))))
+        parts.append(Text(about(now - self._began)))
+        left = self._outlook.remaining(now) if self._outlook else None
+        if self._packaging or self._stopping:
+            pass
+        elif left:
+            sign = "+-" if self._plain else "±"
+            parts.append(Text(f"{about(left.seconds)} {sign} {about(left.plus_minus)} left"))
+        else:
+            parts.append(Text("time left unknown", style="dim"))
+        lines = [Text()]
+        if width >= 2 * _BAR:
+            lines[0].append_text(self._bar())
+        for part in parts:
+            if lines[-1].cell_len + len(dot) + part.cell_len >= width and lines[-1].cell_len:
+                lines.append(Text())
+            elif lines[-1].cell_len:
+                lines[-1].append("  " if lines[-1].plain[-1] in "━─#-" else dot)
+            lines[-1].append_text(part)
+        return lines
+
+    def _bar(self) -> Text:
+        full, empty = ("#", "-") if self._plain else ("━", "─")
+        filled = _BAR * self._done // self._total if self._total else _BAR
+        return Text.assemble((full * filled, "red" if self._failed else "green"), (empty * (_BAR - filled), "dim"))
+
+    def _lane(self, worker: int, one: "_Lane", now: float, width: int) -> Text:
+        slow = one.is_slow(now)
+        times = about(max(0.0, now - one.since))
+        times += f" of about {about(one.usual)}" if one.usual is not None else ", new"
+        end = Text(f"  {times}", style="yellow" if slow else "")
+        if one.number > 1:
+            end.append(f"  attempt {one.number}", style="yellow")
+        if slow:
+            end.append("  slow", style="bold yellow")
+        name = Text(f"worker {worker:>{len(str(self._workers - 1))}}  {display(one.job)}")
+        room = max(_SMALLEST, width - 1 - end.cell_len)
+        name.truncate(room, overflow="crop" if self._plain else "ellipsis", pad=True)
+        return name.append_text(end)
+
+    def _rendered(self, text: Text, width: int | None = None) -> str:
+        """The text with its colours; cut where the terminal would break it, if a width is given."""
+        if width is not None:
+            text.truncate(width - 1, overflow="crop" if self._plain else "ellipsis")
+        with self._console.capture() as capture:
+            self._console.print(text, end="", soft_wrap=True)
+        return capture.get()
+
+    def _size(self) -> tuple[int, int]:
+        try:
+            width, height = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            width, height = 80, 24
+        asked = os.environ.get("COLUMNS", "")
+        if asked.isdecimal() and int(asked) > 0:
+            width = min(width or int(asked), int(asked))
+        return max(_SMALLEST, width or 80), max(2, height or 24)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._write = lambda text: None  # type: ignore[method-assign]  # nobody looks any more; the run goes on
+
+
+class _Lane:
+    """An attempt that lies with a worker; the first of a worker's runs, `since` then."""
+
+    def __init__(self, event: JobStarted, since: float) -> None:
+        self.job, self.attempt, self.number = event.job, event.attempt, event.number
+        self.usual = event.usual
+        self.since = since
+
+    def is_slow(self, now: float) -> bool:
+        """Whether it has run far longer than it usually does."""
+        had = now - self.since
+        return self.usual is not None and had >= _SLOW_AT_LEAST and had >= SLOW * self.usual
+
+
+def _can_say(text: str, stream: TextIO) -> bool:
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
