@@ -49,6 +49,8 @@ _RECENT = 16  # attempts
 _AHEAD_SECONDS = 0.16  # work that should lie with a worker, so that it need not wait for the server
 _MOST_ASSIGNMENT_BYTES = 16384  # longer ones never lie ahead: a socket's buffer (208 KiB) must hold all of them
 
+_CANCELLED = "cancelled from another terminal"
+
 MakeAssignment = Callable[[JobSpec, str, Attempt], Assignment]
 
 
@@ -296,6 +298,9 @@ class Loop:
             dropped = self._after(name, job)
         elif event is JobEvent.RETRY:
             self._plan.put_back(name)
+        if event is JobEvent.CANCEL:
+            why = _CANCELLED if alone else self.stop_reason
+            self._ledger.set_states([self._ids[name]], JobState.CANCELLED, why)
         self._news.append(
             JobEnded(receipt=receipt, state=job.state, final=final, done=self._done, total=len(self._jobs))
         )
@@ -378,7 +383,7 @@ class Loop:
         for request in control.requests(self._run.name):
             if request.jobs is None:
                 self.cancelled = True
-                self.ask_stop("cancelled from another terminal")
+                self.ask_stop(_CANCELLED)
                 self._asked.append((request, dict(self._current)))
             else:
                 self._cancel(request)
@@ -403,7 +408,7 @@ class Loop:
         self.answer()
 
     def _cancel_waiting(self, name: str) -> None:
-        self._drop([name], JobState.CANCELLED, "cancelled from another terminal before it started")
+        self._drop([name], JobState.CANCELLED, f"{_CANCELLED} before it started")
         for follower, why in self._after(name, self._jobs[name]):
             self._drop([follower], JobState.SKIPPED, why)
 

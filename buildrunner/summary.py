@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from buildrunner.job import JobState
+from buildrunner.forecast import Outlook, Remaining
+from buildrunner.job import FINAL_STATES, JobState
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.plan import Plan
 from buildrunner.speedup import Parallelism, parallelism
@@ -129,7 +130,7 @@ def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
         "concurrency": _round(s.concurrency),
         "bound_seconds": _round(s.bound_seconds),
         "critical_path_seconds": _round(s.critical_path_seconds),
-        "eta_seconds": None,
+        "eta_seconds": _round(left.seconds) if (left := remaining(reader, run)) else None,
         "totals": _totals(reader, run),
         "workers": [
             {"worker": w, "busy_seconds": _round(b), "idle_seconds": _round(idle(s, b)) if state != "running" else None}
@@ -138,6 +139,27 @@ def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
         "results": (_result(run, row) for row in results(reader, run)),
         "archive": run.archive,
     }
+
+
+def remaining(reader: Reader, run: RunRow) -> Remaining | None:
+    """How long a run that goes on will still take; None for one that does not, or when nothing is known."""
+    if real_state(reader, run) != "running":
+        return None
+    now = time.time()
+    rows = list(reader.states(run))
+    since = reader.dispatched(run)
+    past = reader.past_seconds(run.key, run.args, until=run.id - 1)
+    outlook = Outlook((name for name, _, _ in rows), past, workers=run.workers)
+    at_work = reader.at_work(run)
+    for name, state, seconds in rows:
+        if state in FINAL_STATES or state is JobState.CANCELLED:
+            if seconds is None:
+                outlook.dropped(name)
+            else:
+                outlook.ended(name, seconds)
+        elif name in at_work:
+            outlook.started(name, since[name])
+    return outlook.remaining(now)
 
 
 def history_document(reader: Reader, run: RunRow) -> dict[str, Any]:
@@ -184,8 +206,17 @@ def results(reader: Reader, run: RunRow) -> Iterator[ResultRow]:
     """Every job's row in the order in which they were added, `running` only where something runs, else `waiting`."""
     at_work = _at_work(reader, run)
     for row in reader.results(run):
-        waits = row.state is JobState.READY or (row.state is JobState.RUNNING and row.name not in at_work)
-        yield replace(row, state=JobState.WAITING) if waits else row
+        yield _shown(row, at_work)
+
+
+def shown(reader: Reader, run: RunRow, row: ResultRow) -> ResultRow:
+    """One job's row in the same way."""
+    return _shown(row, _at_work(reader, run))
+
+
+def _shown(row: ResultRow, at_work: Collection[str]) -> ResultRow:
+    waits = row.state is JobState.READY or (row.state is JobState.RUNNING and row.name not in at_work)
+    return replace(row, state=JobState.WAITING) if waits else row
 
 
 def _result(run: RunRow, row: ResultRow) -> dict[str, Any]:

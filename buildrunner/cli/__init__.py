@@ -13,7 +13,7 @@ from buildrunner import __version__
 from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.naming import display
 
-_VERBS = ("run", "bench", "plan", "resume", "cancel", "status", "history", "logs", "package", "verify")
+_VERBS = ("run", "bench", "plan", "resume", "cancel", "status", "history", "logs", "why", "package", "verify")
 
 
 class _Verbs(click.Group):

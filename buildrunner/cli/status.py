@@ -15,7 +15,7 @@ from buildrunner.cli.options import json_option, option, state_option
 def command(run: str | None, state: str, as_json: bool, verbose: bool) -> int:
     """Show the state of a RUN (the newest when none is named)."""
     from buildrunner.ledger import Reader
-    from buildrunner.summary import real_state, run_document, stamp, summarise
+    from buildrunner.summary import real_state, remaining, run_document, stamp, summarise
 
     reader = Reader.open(Path(state))
     try:
@@ -27,12 +27,15 @@ def command(run: str | None, state: str, as_json: bool, verbose: bool) -> int:
             return 0
         from buildrunner.naming import display
         from buildrunner.reports.text import console, how_to_go_on, print_report, print_running
+        from buildrunner.reports.words import about
 
         out = console()
         now = real_state(reader, row)
         out.print(f"run {row.name} of {display(row.target)}: {now}, started {stamp(row.started)}", soft_wrap=True)
         if now == "running":
             print_running(out, reader, row)
+            if left := remaining(reader, row):
+                out.print(f"about {about(left.seconds)} ± {about(left.plus_minus)} left", soft_wrap=True)
         elif now == "interrupted" and row.state == "running":
             out.print(f"its server ended without a word; {how_to_go_on(reader, row)}", soft_wrap=True)
         print_report(out, summarise(reader, row), reader, verbose=verbose)

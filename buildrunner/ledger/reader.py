@@ -177,6 +177,25 @@ class Reader:
             raise UsageError(f"run {run.name} has no job {job!r}{hint}")
         return _result_row(rows[0])
 
+    def endings(self, job: ResultRow) -> Iterator[tuple[int, Outcome, int | None, int | None, float, int | None, bool]]:
+        """How each attempt of a job ended: number, outcome, exit code, signal, seconds, worker, and if superseded."""
+        for number, outcome, *rest, superseded in self._rows(
+            "SELECT number, outcome, exit_code, signal, seconds, worker, superseded FROM receipts WHERE job = ? "
+            "ORDER BY number",
+            job.id,
+        ):
+            yield number, Outcome(outcome), *rest, bool(superseded)
+
+    def started_before(self, run: RunRow, moment: float) -> int:
+        """How many attempts of the run that have ended began before that moment (seconds since the epoch)."""
+        rows = self._query(
+            "SELECT count(*) FROM receipts r JOIN jobs j ON j.id = r.job WHERE j.run = ? AND r.started < ?",
+            run.id,
+            moment,
+        )
+        number: int = rows[0][0]
+        return number
+
     def counts(self, run: RunRow) -> dict[JobState, int]:
         """How many jobs are in each state."""
         rows = self._query("SELECT state, count(*) FROM jobs WHERE run = ? GROUP BY state", run.id)
@@ -238,6 +257,19 @@ class Reader:
         )
         first = {worker: from_sql(name) for name, worker in rows}
         return {name: worker for worker, name in first.items()}
+
+    def states(self, run: RunRow) -> Iterator[tuple[str, JobState, float | None]]:
+        """Every job's name, state, and the seconds of its current or last attempt, if that has ended."""
+        for name, state, seconds in self._rows(
+            "SELECT j.name, j.state, r.seconds FROM jobs j LEFT JOIN receipts r ON r.attempt = j.attempt "
+            "WHERE j.run = ?",
+            run.id,
+        ):
+            yield from_sql(name), JobState(state), seconds
+
+    def dispatched(self, run: RunRow) -> dict[str, float]:
+        """When the jobs that lie with workers were handed out (seconds since the epoch): their attempts' ids say it."""
+        return {name: int(attempt.replace("-", "")[:12], 16) / 1000 for attempt, name in self.running(run).items()}
 
     def past_seconds(self, key: str, args: tuple[str, ...], *, until: int | None = None) -> dict[str, list[float]]:
         """What each job of this target took with these arguments in its last few runs, newest first.

@@ -1,6 +1,7 @@
 """The report a person reads when a run is over."""
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from heapq import nlargest
 
@@ -15,7 +16,7 @@ from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.machine import cpus
 from buildrunner.naming import display, display_lines
 from buildrunner.outputfolder import held, replaced
-from buildrunner.reports.words import command, count, row_ending, seconds, shell, size
+from buildrunner.reports.words import about, command, count, row_ending, seconds, shell, size
 from buildrunner.summary import Summary, idle, log_path, real_state, results, summarise
 
 _ROWS = 20
@@ -229,8 +230,10 @@ def _print_table(out: Console, reader: Reader, run: RunRow, limit: int | None) -
 
 def print_running(out: Console, reader: Reader, run: RunRow) -> None:
     """What runs now."""
+    since, now = reader.dispatched(run), time.time()
     for name, worker in reader.at_work(run).items():
-        out.print(f"running on worker {worker}: {display(name)}", soft_wrap=True)
+        had = about(max(0.0, now - since[name])) if name in since else "a moment"
+        out.print(f"running on worker {worker} for {had}: {display(name)}", soft_wrap=True)
 
 
 def print_history(out: Console, reader: Reader, runs: Iterable[RunRow]) -> None:
@@ -239,7 +242,7 @@ def print_history(out: Console, reader: Reader, runs: Iterable[RunRow]) -> None:
     table.add_column("run", no_wrap=True)
     table.add_column("target", overflow="fold")
     table.add_column("state", no_wrap=True)
-    for heading in ("scripts", "failed", "wall", "at once"):
+    for heading in ("scripts", "failed", "wall", "speed-up (estimate)"):
         table.add_column(heading, justify="right", no_wrap=True)
     for run in runs:
         summary = summarise(reader, run)
@@ -250,7 +253,7 @@ def print_history(out: Console, reader: Reader, runs: Iterable[RunRow]) -> None:
             f"{summary.totals['jobs']:,}",
             f"{summary.totals['failed']:,}" if summary.totals["failed"] else "",
             seconds(summary.speed.wall_seconds),
-            f"{summary.speed.concurrency:.2f}",
+            f"{summary.speed.concurrency:.2f} ×",
         )
     out.print(table)
 

@@ -1,0 +1,184 @@
+"""Why a job ran, waits, was skipped, or did not pass: what the record knows, as heading and text."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+
+from buildrunner.job import FINAL_STATES, JobSpec, JobState, Outcome
+from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
+from buildrunner.naming import display
+from buildrunner.outputfolder import held
+from buildrunner.plan import Order, Plan, medians
+from buildrunner.reports.text import alone_command, last_lines
+from buildrunner.reports.words import command, count, ending, row_ending, seconds
+from buildrunner.summary import log_path, real_state, results, stamp
+
+Reason = tuple[str, str]
+
+
+def reasons(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
+    """Everything the record can say, most important first."""
+    yield "", f"{display(row.name)} in run {run.name}: {row_ending(row)}{_time(row)}"
+    match row.state:
+        case JobState.WAITING:
+            yield from _waits(reader, run, row)
+        case JobState.RUNNING:
+            yield "runs", f"attempt {row.attempts} on worker {row.worker}"
+        case JobState.SKIPPED:
+            yield "was skipped", display(row.error or "")
+        case JobState.CANCELLED:
+            yield "was cancelled", _cancelled(run, row)
+        case JobState.FAILED:
+            yield "did not pass", _failure(run, row)
+    yield "was chosen", _chosen(reader, run, row)
+    yield from _when(reader, run, row)
+    yield from _attempts(reader, row)
+    if row.state is JobState.FAILED:
+        yield from _no_more(run, row)
+    yield from _script(run, row)
+    if row.attempts:
+        yield from _logs(run, row)
+
+
+def _time(row: ResultRow) -> str:
+    return f", {seconds(row.seconds)}" if row.seconds is not None else ""
+
+
+def _waits(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
+    state = real_state(reader, run)
+    if state != "running":
+        yield "waits", f"the run was {state} before its turn came; {command(run, 'resume')} carries on with it"
+        return
+    rows = {r.name: r for r in results(reader, run)}
+    before = [name for name in _spec(row).after if name in rows and rows[name].state not in FINAL_STATES]
+    if before:
+        yield "waits", "it comes after " + ", ".join(f"{display(n)} ({rows[n].state})" for n in before)
+        return
+    order = _order(reader, run, [r for r in rows.values() if r.state is JobState.WAITING])
+    ahead = order.index(row.name) if row.name in order else 0
+    busy = ", ".join(display(name) for name, r in rows.items() if r.state is JobState.RUNNING)
+    yield "waits", f"{count(ahead, 'script')} will start before it, and the workers are at {busy or 'nothing yet'}"
+
+
+def _order(reader: Reader, run: RunRow, rows: list[ResultRow]) -> list[str]:
+    """The names in the order in which the plan would hand them out now."""
+    names = {row.name for row in rows}
+    specs = [JobSpec(name=row.name, priority=_spec(row).priority, after=()) for row in rows if row.name in names]
+    plan = Plan(
+        specs,
+        durations=medians(reader.past_seconds(run.key, run.args, until=run.id - 1)),
+        order=Order(run.options["order"]),
+        seed=run.id,
+    )
+    found = []
+    while spec := plan.take():
+        found.append(spec.name)
+    return found
+
+
+def _cancelled(run: RunRow, row: ResultRow) -> str:
+    return f"{display(row.error or 'no reason is recorded')}; {command(run, 'resume')} runs it again"
+
+
+def _failure(run: RunRow, row: ResultRow) -> str:
+    how = ending(row.outcome, row.exit_code, row.signal)
+    match row.outcome:
+        case Outcome.EXITED:
+            return f"it ended by itself with {how}; only 0 means that all went well"
+        case Outcome.SIGNALLED:
+            shell = 128 + (row.signal or 0)
+            return f"it was ended by {how}, which buildrunner did not send; a shell would call that {shell}"
+        case Outcome.TIMED_OUT:
+            return f"it ran longer than {seconds(_spec(row).timeout)} (--timeout) and was ended: {how}"
+        case Outcome.LOST:
+            return (
+                f"its worker process died {count(row.lost, 'time')}, and it with it; nothing says that it was to blame"
+            )
+        case _:
+            return f"{how}: {display(row.error or 'no reason is recorded')}"
+
+
+def _chosen(reader: Reader, run: RunRow, row: ResultRow) -> str:
+    total = sum(reader.counts(run).values())
+    text = f"one of {count(total, 'script')} of {display(run.target)}"
+    if choice := run.options.get("choice"):
+        text += f" ({choice})"
+    for option in ("include", "exclude"):
+        if globs := run.options[option]:
+            text += f", --{option} {' '.join(map(display, globs))}"
+    return text
+
+
+def _when(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
+    past = reader.past_seconds(run.key, run.args, until=run.id - 1).get(row.name, [])
+    last = "in its last run" if len(past) == 1 else f"in its last {len(past)} runs"
+    known = f"it took {_range(past)} {last}" if past else "it had never run before"
+    if row.started is not None:
+        place = reader.started_before(run, row.started) + 1
+        yield "started", f"{stamp(row.started)} on worker {row.worker}, as number {place:,}"
+    order = Order(run.options["order"])
+    by = {
+        Order.LONGEST: f"longest first, and {known}",
+        Order.SHORTEST: f"shortest first, and {known}",
+        Order.NAME: "by name",
+        Order.RANDOM: "random",
+    }
+    yield "order", by[order]
+    if past and row.seconds is not None and row.state in (JobState.PASSED, JobState.FAILED):
+        typical = medians({row.name: past})[row.name]
+        if typical > 0:
+            yield "time", f"{seconds(row.seconds)}, {row.seconds / typical:.2f} × its usual {seconds(typical)}"
+
+
+def _range(times: list[float]) -> str:
+    low, high = seconds(min(times)), seconds(max(times))
+    return low if low == high else f"{low} to {high}"
+
+
+def _attempts(reader: Reader, row: ResultRow) -> Iterator[Reason]:
+    if row.attempts < 2:
+        return
+    for number, outcome, code, signal, took, worker, superseded in reader.endings(row):
+        late = ", came too late to count" if superseded else ""
+        yield f"attempt {number}", f"{ending(outcome, code, signal)}, {seconds(took)}, worker {worker}{late}"
+
+
+def _no_more(run: RunRow, row: ResultRow) -> Iterator[Reason]:
+    retries = _spec(row).retries
+    if row.outcome is Outcome.SPAWN_ERROR:
+        yield "not retried", "another attempt would meet the same missing program"
+    elif row.outcome is not Outcome.LOST:
+        yield "not retried", "no --retries were asked for" if not retries else f"--retries {retries} are used up"
+
+
+def _script(run: RunRow, row: ResultRow) -> Iterator[Reason]:
+    spec = _spec(row)
+    if spec.script is None or row.script_sha256 is None:
+        return
+    try:
+        with open(os.path.join(run.options["directory"], spec.script), "rb") as file:
+            now = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        yield "script", f"{display(spec.script)} cannot be read any more: {exc.strerror}"
+        return
+    same = "as it was when it ran" if now == row.script_sha256 else "CHANGED since it ran"
+    yield "script", f"{display(spec.script)}, {same}"
+
+
+def _logs(run: RunRow, row: ResultRow) -> Iterator[Reason]:
+    names, gone = held(run)
+    if row.file not in names:
+        yield "logs", f"no longer there: {gone}"
+    elif row.state is JobState.FAILED:
+        for suffix in ("err", "out"):
+            path = log_path(run, row.file, suffix)
+            if lines := last_lines(os.path.join(run.options["directory"], path)):
+                yield "last words", "\n".join(lines)
+                yield "log", display(path)
+                break
+    if row.state in (JobState.FAILED, JobState.CANCELLED):
+        yield "alone", alone_command(run, row)
+
+
+def _spec(row: ResultRow) -> JobSpec:
+    return spec_from_json(row.name, row.spec)
