@@ -13,7 +13,7 @@ from buildrunner import __version__
 from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.naming import display
 
-_VERBS = ("run", "bench", "resume", "status", "history", "logs", "package", "verify")
+_VERBS = ("run", "bench", "resume", "status", "history", "logs", "package", "verify", "ledger")
 
 
 class _Verbs(click.Group):

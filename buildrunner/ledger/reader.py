@@ -81,6 +81,20 @@ class ResultRow:
     skipped_outputs: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """An attempt: the number of its run in the ledger, its id and number, and its job with this attempt's receipt.
+
+    `superseded`: its receipt came when it was no longer its job's current attempt, and changed nothing.
+    """
+
+    run: int
+    id: str
+    number: int
+    superseded: bool
+    result: ResultRow
+
+
 _RESULTS = """
 SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error), a.worker,
        a.script_sha256, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
@@ -91,6 +105,18 @@ FROM jobs j
 LEFT JOIN attempts a ON a.id = j.attempt
 LEFT JOIN receipts r ON r.attempt = j.attempt
 WHERE j.run = ?
+"""
+
+# An attempt that was taken back has no row; should a receipt of it come all the same, that is kept.
+_ATTEMPTS = """
+SELECT j.run, a.id, a.number, coalesce(r.superseded, 0),
+       j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, r.error, a.worker, a.script_sha256, r.mode, r.outcome,
+       r.exit_code, r.signal, r.started, r.seconds, coalesce(r.seconds, 0), r.cpu_seconds, r.max_rss, r.outputs,
+       r.skipped
+FROM (SELECT id, job, number, worker, script_sha256 FROM attempts UNION ALL
+      SELECT attempt, job, number, worker, NULL FROM receipts WHERE attempt NOT IN (SELECT id FROM attempts)) a
+JOIN jobs j ON j.id = a.job
+LEFT JOIN receipts r ON r.attempt = a.id
 """
 
 
@@ -175,6 +201,14 @@ class Reader:
             hint = "; did you mean " + " or ".join(map(repr, near[:3])) + "?" if near else ""
             raise UsageError(f"run {run.name} has no job {job!r}{hint}")
         return _result_row(rows[0])
+
+    def attempts(self, run: RunRow | None = None) -> Iterator[AttemptRow]:
+        """Every attempt of a run, or of all runs, in the order in which they were recorded."""
+        where, values = ("", ()) if run is None else ("WHERE j.run = ? ", (run.id,))
+        for in_run, id_, number, superseded, *row in self._rows(_ATTEMPTS + where + "ORDER BY a.id", *values):
+            yield AttemptRow(
+                run=in_run, id=id_, number=number, superseded=bool(superseded), result=_result_row(tuple(row))
+            )
 
     def counts(self, run: RunRow) -> dict[JobState, int]:
         """How many jobs are in each state."""
@@ -265,7 +299,7 @@ class Reader:
             # `yield from` would also close the cursor when nobody reads on, and by then the database may be closed.
             for row in self.db.execute(sql, values):  # noqa: UP028
                 yield row
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, UnicodeDecodeError) as exc:  # the latter from a message about damaged text
             raise LedgerError(f"cannot read the ledger {self.state / store.DATABASE}: {exc}") from exc
 
 

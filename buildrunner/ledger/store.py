@@ -31,9 +31,7 @@ def open_writer(state: Path) -> sqlite3.Connection:
 
 def open_reader(state: Path) -> sqlite3.Connection:
     """A read-only connection that disturbs no writer; UsageError when there is no ledger."""
-    path = state / DATABASE
-    if not path.exists():
-        raise UsageError(f"there is no ledger in {state}: nothing was run here; name its folder with --state DIR")
+    path = require(state)
     with _complaining(f"cannot read the ledger {path}") as undo:
         uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
         db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60.0)
@@ -45,13 +43,28 @@ def open_reader(state: Path) -> sqlite3.Connection:
     return db
 
 
+def require(state: Path) -> Path:
+    """The database's path; UsageError when there is none."""
+    path = state / DATABASE
+    if not path.exists():
+        raise UsageError(f"there is no ledger in {state}: nothing was run here; name its folder with --state DIR")
+    return path
+
+
+def new_database(path: str) -> sqlite3.Connection:
+    """An empty database with the newest schema, which is no ledger yet."""
+    db = sqlite3.connect(path, isolation_level=None)
+    _migrate(db, Path(path))
+    return db
+
+
 @contextmanager
 def _complaining(what: str, remedy: str = "") -> Iterator[ExitStack]:
     """What SQLite has to complain of becomes a LedgerError, after whatever was begun is undone."""
     try:
         with ExitStack() as undo:
             yield undo
-    except sqlite3.Error as exc:
+    except (sqlite3.Error, UnicodeDecodeError) as exc:  # the latter from a message about damaged text
         raise LedgerError(f"{what}: {exc}{remedy}") from exc
 
 
