@@ -107,16 +107,17 @@ LEFT JOIN receipts r ON r.attempt = j.attempt
 WHERE j.run = ?
 """
 
-# An attempt that was taken back has no row; should a receipt of it come all the same, that is kept.
 _ATTEMPTS = """
 SELECT j.run, a.id, a.number, coalesce(r.superseded, 0),
        j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, r.error, a.worker, a.script_sha256, r.mode, r.outcome,
        r.exit_code, r.signal, r.started, r.seconds, coalesce(r.seconds, 0), r.cpu_seconds, r.max_rss, r.outputs,
        r.skipped
-FROM (SELECT id, job, number, worker, script_sha256 FROM attempts UNION ALL
-      SELECT attempt, job, number, worker, NULL FROM receipts WHERE attempt NOT IN (SELECT id FROM attempts)) a
-JOIN jobs j ON j.id = a.job
-LEFT JOIN receipts r ON r.attempt = a.id
+FROM {} a JOIN jobs j ON j.id = a.job LEFT JOIN receipts r ON r.attempt = a.id
+"""
+# An attempt that was taken back has no row; should a receipt of it come all the same, that is kept.
+_TAKEN_BACK = """
+(SELECT attempt AS id, job, number, worker, NULL AS script_sha256 FROM receipts
+ WHERE attempt NOT IN (SELECT id FROM attempts))
 """
 
 
@@ -203,12 +204,13 @@ class Reader:
         return _result_row(rows[0])
 
     def attempts(self, run: RunRow | None = None) -> Iterator[AttemptRow]:
-        """Every attempt of a run, or of all runs, in the order in which they were recorded."""
+        """Every attempt of a run, or of all runs, in the order of their ids, which is the order in which they began."""
         where, values = ("", ()) if run is None else ("WHERE j.run = ? ", (run.id,))
-        for in_run, id_, number, superseded, *row in self._rows(_ATTEMPTS + where + "ORDER BY a.id", *values):
-            yield AttemptRow(
-                run=in_run, id=id_, number=number, superseded=bool(superseded), result=_result_row(tuple(row))
-            )
+        for source in ("attempts", _TAKEN_BACK):  # apart, so that neither needs to be sorted
+            question = _ATTEMPTS.format(source) + where + "ORDER BY a.id"
+            for in_run, id_, number, superseded, *row in self._rows(question, *values):
+                result = _result_row(tuple(row))
+                yield AttemptRow(run=in_run, id=id_, number=number, superseded=bool(superseded), result=result)
 
     def counts(self, run: RunRow) -> dict[JobState, int]:
         """How many jobs are in each state."""
