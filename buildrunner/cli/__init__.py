@@ -5,7 +5,8 @@ import io
 import os
 import signal
 import sys
-from typing import TextIO
+from functools import partial
+from typing import Any, TextIO
 
 import click
 
@@ -14,6 +15,10 @@ from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.naming import display
 
 _VERBS = ("run", "bench", "resume", "status", "history", "logs", "package", "verify", "ledger")
+
+_NEED_NO_SETTINGS = ("doctor", "completion")
+_SETTINGS_FILES = ("buildrunner.toml", "pyproject.toml")
+_SETTINGS = "buildrunner.settings"  # where `ctx.meta` holds what such a file says
 
 
 class _Verbs(click.Group):
@@ -35,7 +40,37 @@ class _Verbs(click.Group):
             near = get_close_matches(args[0], _VERBS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(_VERBS)}."
             raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if name and command and any(map(os.path.lexists, _SETTINGS_FILES)):
+            self._apply_settings(ctx, name, command, rest)
+        return name, command, rest
+
+    def _apply_settings(self, ctx: click.Context, name: str, command: click.Command, rest: list[str]) -> None:
+        """Put what a settings file says below the command line and the environment."""
+        from buildrunner.cli import settings
+
+        words = rest[: rest.index("--")] if "--" in rest else rest
+        try:
+            found = settings.read()
+            verbs = (verb for verb in map(partial(self.get_command, ctx), _VERBS) if verb)
+            ctx.default_map = {name: settings.default_map(found, command, lambda: verbs)}
+            ctx.meta[_SETTINGS] = found
+        except UsageError:
+            # Who asks for help, completes a word or looks what is wrong here is not kept from it.
+            if not (ctx.resilient_parsing or name in _NEED_NO_SETTINGS or not {"-h", "--help"}.isdisjoint(words)):
+                raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; what it complains of, and a settings file said, is told with its place there."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as exc:
+            from buildrunner.cli.options import Option
+
+            option, _, _ = str(exc).removeprefix("--").partition(" ")
+            if str(exc).startswith("--") and option in ctx.meta.get(Option.FROM_SETTINGS, ()):
+                exc.args = (f"{ctx.meta[_SETTINGS].place(option)}: {exc}",)
+            raise
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from buildrunner.cli.options import Duration, WithScriptArguments, batch_options, json_option, option, state_option
+from buildrunner.cli.options import (
+    Duration,
+    WithScriptArguments,
+    batch_options,
+    json_option,
+    nearer,
+    option,
+    state_option,
+)
 from buildrunner.config import MODES
 from buildrunner.job import Cwd
 from buildrunner.plan import Order
@@ -85,10 +93,10 @@ def command(
     options = Options(
         targets=targets,
         output=output,
-        zip=None if no_zip else zip_file,
+        zip=None if no_zip and not nearer(ctx, "zip_file", "no_zip") else zip_file,
         cwd=Cwd(cwd),
         order=Order(order),
-        max_fail=1 if fail_fast else max_fail,
+        max_fail=1 if fail_fast and not nearer(ctx, "max_fail", "fail_fast") else max_fail,
         args=ctx.meta.get(WithScriptArguments.KEY, ()),
         **settings,
     )
