@@ -5,7 +5,7 @@ import io
 import os
 import signal
 import sys
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 import click
@@ -14,11 +14,21 @@ from buildrunner import __version__
 from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.naming import display
 
-_VERBS = ("run", "bench", "resume", "status", "history", "logs", "package", "verify", "ledger")
+_VERBS = ("run", "bench", "resume", "status", "history", "logs", "package", "verify", "doctor", "ledger")
 
 _NEED_NO_SETTINGS = ("doctor", "completion")
 _SETTINGS_FILES = ("buildrunner.toml", "pyproject.toml")
 _SETTINGS = "buildrunner.settings"  # where `ctx.meta` holds what such a file says
+
+
+def verbs() -> Iterator[click.Command]:
+    """Every verb, loaded one by one."""
+    return map(_load, _VERBS)
+
+
+def _load(verb: str) -> click.Command:
+    command: click.Command = importlib.import_module(f"buildrunner.cli.{verb}").command
+    return command
 
 
 class _Verbs(click.Group):
@@ -28,8 +38,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        command: click.Command = importlib.import_module(f"buildrunner.cli.{cmd_name}").command
-        return command
+        return _load(cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -52,8 +61,7 @@ class _Verbs(click.Group):
         words = rest[: rest.index("--")] if "--" in rest else rest
         try:
             found = settings.read()
-            verbs = (verb for verb in map(partial(self.get_command, ctx), _VERBS) if verb)
-            ctx.default_map = {name: settings.default_map(found, command, lambda: verbs)}
+            ctx.default_map = {name: settings.default_map(found, command, verbs)}
             ctx.meta[_SETTINGS] = found
         except UsageError:
             # Who asks for help, completes a word or looks what is wrong here is not kept from it.

@@ -94,6 +94,14 @@ def nearer(ctx: click.Context, one: str, other: str) -> bool:
 
 
 state_option = option("--state", metavar="DIR", default=".buildrunner", show_default=True, help="Folder of the record.")
+output_option = option(
+    "-o",
+    "--output",
+    default="python_output",
+    show_default=True,
+    metavar="DIR",
+    help="Where logs and output files go.",
+)
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 

@@ -14,6 +14,7 @@ from buildrunner.cli.options import (
     json_option,
     nearer,
     option,
+    output_option,
     state_option,
 )
 from buildrunner.config import MODES
@@ -23,14 +24,7 @@ from buildrunner.plan import Order
 
 @click.command("run", cls=WithScriptArguments)
 @batch_options
-@option(
-    "-o",
-    "--output",
-    default="python_output",
-    show_default=True,
-    metavar="DIR",
-    help="Where logs and output files go.",
-)
+@output_option
 @option("--zip", "zip_file", default="result.zip", show_default=True, metavar="FILE", help="The package to make.")
 @option("--no-zip", is_flag=True, help="Make no package.")
 @option("--with-report", is_flag=True, help="Add report.json with times to the package.")

@@ -121,7 +121,7 @@ def _checked(settings: Settings, key: str, value: Any, option: Option, options: 
     """The value as click takes it, or UsageError with file, key and remedy."""
 
     def wrong(why: str) -> UsageError:
-        return UsageError(f"{settings.place(key)}: {key} = {_toml(value)}: {why}")
+        return UsageError(f"{settings.place(key)}: {key} = {shown(value)}: {why}")
 
     if option.is_flag:
         if not isinstance(value, bool):
@@ -130,7 +130,7 @@ def _checked(settings: Settings, key: str, value: Any, option: Option, options: 
     if value is False and f"no-{key}" in options:
         raise wrong(f"write no-{key} = true")
     if option.multiple != isinstance(value, list):
-        raise wrong(f"write a list: {key} = [{_toml(value)}]" if option.multiple else "it takes one value, no list")
+        raise wrong(f"write a list: {key} = [{shown(value)}]" if option.multiple else "it takes one value, no list")
     parts = value if isinstance(value, list) else [value]
     if any(isinstance(part, bool) or not isinstance(part, str | int | float) for part in parts):
         raise wrong("it takes text or a number" if not option.multiple else "it takes a list of texts")
@@ -164,14 +164,14 @@ def _unknown(key: str, known: set[str]) -> str:
     return f"there is no option {display(key)}; {hint}"
 
 
-def _toml(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value much as it stands in the file, safe to show."""
     if isinstance(value, bool):
         text = str(value).lower()
     elif isinstance(value, str):
         text = f'"{value}"'
     elif isinstance(value, list):
-        text = f"[{', '.join(map(_toml, value))}]"
+        text = f"[{', '.join(map(shown, value))}]"
     elif isinstance(value, int) and abs(value) > _LARGEST:
         text = hex(value)
     else:

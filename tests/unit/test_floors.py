@@ -14,8 +14,9 @@ PACKAGE = Path(buildrunner.__file__).parent
 FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events"),
     (
-        "assignments", "config", "destination", "machine", "interpreters", "scan", "ledger", "ledger.*", "outputfolder",
-        "processes", "removal", "strays", "summary", "timed", "package", "reports", "reports.*", "run", "run.*",
+        "assignments", "config", "destination", "doctor", "machine", "interpreters", "scan", "ledger", "ledger.*",
+        "outputfolder", "processes", "removal", "strays", "summary", "timed", "package", "reports", "reports.*",
+        "run", "run.*",
     ),
     ("pool", "loop", "adoption", "bench"),
     ("server",),
