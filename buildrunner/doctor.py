@@ -263,17 +263,16 @@ def _record(state: Path) -> Iterator[Finding]:
     taken = sum(_size(Path(folder, name)) for folder, _, names in os.walk(state) for name in names)
     held = lock.held(state / store.LOCK)
     facts: dict[str, Any] = {"bytes": taken, "held": held}
-    log, index = _size(Path(f"{path}-wal")), Path(f"{path}-shm")
-    if log and not index.exists():  # to read it, SQLite would make that file
-        yield degraded(
-            "record",
-            f"{display(str(path))}, {size(taken)}; its log was never merged into it",
-            "nothing is known to be lost: the next run or `buildrunner ledger check` reads it",
-            **facts,
-        )
-        return
     try:
-        reader = Reader(state, store.open_reader(state, immutable=not log and not held))
+        reader = Reader.glance(state)
+        if reader is None:
+            yield degraded(
+                "record",
+                f"{display(str(path))}, {size(taken)}; its log was never merged into it",
+                "nothing is known to be lost: the next run or `buildrunner ledger check` reads it",
+                **facts,
+            )
+            return
         try:
             runs = reader.db.execute("SELECT count(*) FROM runs").fetchone()[0]
             unfinished = reader.db.execute("SELECT count(*) FROM runs WHERE state = 'interrupted'").fetchone()[0]

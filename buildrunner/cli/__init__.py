@@ -14,8 +14,9 @@ from buildrunner import __version__
 from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.naming import display
 
-_VERBS = ("run", "bench", "resume", "status", "history", "logs", "package", "verify", "doctor", "ledger")
+_VERBS = ("run", "bench", "resume", "status", "history", "logs", "package", "verify", "doctor", "ledger", "completion")
 
+_COMPLETE = "_BUILDRUNNER_COMPLETE"
 _NEED_NO_SETTINGS = ("doctor", "completion")
 _SETTINGS_FILES = ("buildrunner.toml", "pyproject.toml")
 _SETTINGS = "buildrunner.settings"  # where `ctx.meta` holds what such a file says
@@ -38,6 +39,10 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
+        if ctx.resilient_parsing:
+            from buildrunner.cli.completion import with_candidates
+
+            return with_candidates(_load(cmd_name))
         return _load(cmd_name)
 
     def resolve_command(
@@ -91,6 +96,11 @@ def main() -> None:
     """Entry point: runs a command and turns what went wrong into a sentence and an exit code."""
     _mend_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who starts us may ignore it, and children's endings with it
+    if _COMPLETE in os.environ:
+        from buildrunner.cli.completion import answer
+
+        answer(cli)
+        sys.exit(0)
     try:
         _require_working_directory()
         code = cli.main(standalone_mode=False)

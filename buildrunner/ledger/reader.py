@@ -4,6 +4,7 @@ Works on the writer's own connection and on a read-only one beside a running ser
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -133,6 +134,16 @@ class Reader:
         """Read beside whoever writes."""
         return cls(state, store.open_reader(state))
 
+    @classmethod
+    def glance(cls, state: Path, *, patience: float = 60.0) -> "Reader | None":
+        """Read without making the files SQLite wants beside the database; None where it cannot be read without."""
+        path = store.require(state)
+        log = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0
+        if log and not os.path.exists(f"{path}-shm"):
+            return None
+        unused = not log and not lock.held(state / store.LOCK)
+        return cls(state, store.open_reader(state, immutable=unused, patience=patience))
+
     def close(self) -> None:
         """Let go of the database."""
         self.db.close()
@@ -173,6 +184,11 @@ class Reader:
         """Every job's file name."""
         for (file,) in self._rows("SELECT file FROM jobs WHERE run = ?", run.id):
             yield file
+
+    def job_names(self, run: RunRow) -> Iterator[str]:
+        """Every job's name."""
+        for (name,) in self._rows("SELECT name FROM jobs WHERE run = ?", run.id):
+            yield from_sql(name)
 
     def skipped_outputs(self, run: RunRow) -> list[tuple[str, str]]:
         """Job and path of everything the last attempts left that is no output file."""

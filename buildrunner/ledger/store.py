@@ -29,16 +29,17 @@ def open_writer(state: Path) -> sqlite3.Connection:
     return db
 
 
-def open_reader(state: Path, *, immutable: bool = False) -> sqlite3.Connection:
+def open_reader(state: Path, *, immutable: bool = False, patience: float = 60.0) -> sqlite3.Connection:
     """A read-only connection that disturbs no writer; UsageError when there is no ledger.
 
+    `patience`: seconds to wait for a lock somebody else holds on the file.
     SQLite makes files beside the database to read it, unless it is `immutable`: then nobody may write it meanwhile, and
     what is only in its write-ahead log is not seen.
     """
     path = require(state)
     with _complaining(f"cannot read the ledger {path}") as undo:
         uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{'&immutable=1' if immutable else ''}"
-        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60.0)
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
         undo.callback(db.close)
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found != len(_migrations()):
