@@ -1,8 +1,9 @@
 """What this process may use of the machine, and how old the process is."""
 
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 THREAD_VARIABLES = (
@@ -17,14 +18,29 @@ THREAD_VARIABLES = (
 )
 """Variables by which numerical libraries are told how many threads to start."""
 
+_MEMBERSHIP, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 60  # bytes; version 1 writes the largest number of pages there is
 _SLOWEST_START = 1.0  # seconds beyond its CPU time that loading this program may take
 
 
 def cpus() -> int:
     """CPUs this process may use: its affinity, and its control group's quota rounded up."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    quota = cpu_quota()
     return max(1, min(count, -int(-quota // 1)) if quota else count)
+
+
+def cpu_quota() -> float | None:
+    """CPUs' worth of time the control group allows; None without a limit."""
+    return _cgroup_quota(_MEMBERSHIP, _GROUPS)
+
+
+def own_group() -> Path | None:
+    """The folder of this process's control group of version 2; None where there is none."""
+    for group in _groups(_MEMBERSHIP, _GROUPS, ""):
+        if (group / "cgroup.procs").exists():
+            return group
+    return None
 
 
 def thread_variables(setting: str, *, parallel: int, environ: Mapping[str, str]) -> dict[str, str]:
@@ -57,28 +73,81 @@ def seconds_since_process_start() -> float:
     return max(0.0, age) if age - busy < _SLOWEST_START else busy
 
 
+def memory() -> tuple[int | None, int | None, int | None]:
+    """Bytes of memory there are, that are free for more programs, and that the control group allows; None: not told."""
+    total = available = None
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        available = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):
+        pass
+    return total, available, _cgroup_memory(_MEMBERSHIP, _GROUPS)
+
+
+def file_system(path: str, mountinfo: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """The type of the file system a path lies on, or would (`ext4`, `nfs4`, `fuse.sshfs`); None where nothing tells."""
+    try:
+        lines = mountinfo.read_bytes().splitlines()
+    except OSError:
+        return None
+    place = os.fsencode(os.path.realpath(path)) + b"/"
+    found: tuple[int, bytes] = (-1, b"")
+    for line in lines:
+        fields, _, rest = line.partition(b" - ")
+        parts = fields.split()
+        if len(parts) < 5 or not rest:
+            continue
+        point = _unescaped(parts[4]).rstrip(b"/") + b"/"
+        if place.startswith(point) and len(point) >= found[0]:  # of two mounted on one place the later one is seen
+            found = (len(point), rest.split()[0])
+    return os.fsdecode(found[1]) or None
+
+
+def _unescaped(text: bytes) -> bytes:
+    """A mount point as it is: proc_pid_mountinfo(5) writes space, tab, newline and backslash as three octal digits."""
+    return re.sub(rb"\\([0-7]{3})", lambda digits: bytes([int(digits[1], 8) & 0xFF]), text)
+
+
 def _cgroup_quota(membership: Path, mounts: Path) -> float | None:
     """CPUs' worth of time the control group allows, or None; versions 2 and 1, every level up to the root."""
+    return min((q for g in _groups(membership, mounts, "cpu") if (q := _quota_of(g)) is not None), default=None)
+
+
+def _cgroup_memory(membership: Path, mounts: Path) -> int | None:
+    """Bytes of memory the control group allows, or None; in the same way."""
+    return min((m for g in _groups(membership, mounts, "memory") if (m := _memory_of(g)) is not None), default=None)
+
+
+def _groups(membership: Path, mounts: Path, controller: str) -> Iterator[Path]:
+    """The folders of the control groups this process is in, and those above them, that a controller may limit."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:
-        return None
-    quotas = []
+        return
     for line in lines:
         _, controllers, group = line.split(":", 2)
         if not controllers:
             roots = [mounts, mounts / "unified"]
-        elif "cpu" in controllers.split(","):
-            roots = [mounts / controllers, mounts / "cpu"]
+        elif controller in controllers.split(","):
+            roots = [mounts / controllers, mounts / controller]
         else:
             continue
         for root in roots:
             for level in (root / group.lstrip("/"), *(root / group.lstrip("/")).parents):
                 if not level.is_relative_to(root):
                     break
-                if (quota := _quota_of(level)) is not None:
-                    quotas.append(quota)
-    return min(quotas, default=None)
+                yield level
+
+
+def _memory_of(group: Path) -> int | None:
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        try:
+            text = (group / name).read_text().strip()
+            return None if text == "max" or int(text) >= _NO_LIMIT else int(text)
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def _quota_of(group: Path) -> float | None:

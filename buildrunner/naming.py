@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable
 _UNSAFE = frozenset('/\\:*?"<>|%')
 _LONGEST = 200  # bytes; leaves room for `.12.out` within the 255 that file systems allow
 _KEPT = 45  # characters of a name that are kept beside its hash; at most four bytes each
+_HASHED = re.compile("~[0-9a-f]{16}")
 _EARLIER_ATTEMPT = re.compile(r"(.+)\.\d+")
 
 
@@ -55,6 +56,16 @@ def file_names(names: Iterable[str], *, taken: Collection[str] = ()) -> dict[str
         used.add(_fold(encoded))
         result[name] = encoded
     return result
+
+
+def is_file_name_of(file: str, name: str) -> bool:
+    """Whether `file_names` may have given this file name to the job.
+
+    >>> [is_file_name_of(file, "a.py") for file in ("a.py", "a.py~0123456789abcdef", "b.py")]
+    [True, True, False]
+    """
+    plain = file_name(name)
+    return file == plain or _HASHED.fullmatch(file.removeprefix(plain[:_KEPT])) is not None
 
 
 def _meets(folded: str) -> set[str]:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_PR_GET_CHILD_SUBREAPER = 37
 _DEATH_SECONDS = 1.0  # what a killed process may take to die before it is left to itself
 
 _VARIABLE = b"BUILDRUNNER_ATTEMPT_ID="
@@ -97,6 +98,17 @@ class Orphans:
             return found
         # What ended by itself must not stay a zombie: a long run would use up the process numbers.
         return [pid for pid in found if os.waitpid(pid, os.WNOHANG)[0] == 0]
+
+
+def is_subreaper_possible() -> bool:
+    """Whether the kernel would give this process its orphans; asks without changing anything."""
+    try:
+        import ctypes
+
+        failed: int = ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(ctypes.c_int()), 0, 0, 0)
+    except (OSError, AttributeError, ImportError):
+        return False
+    return failed == 0
 
 
 def _become_subreaper(wanted: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from buildrunner.forecast import Outlook, Remaining
 from buildrunner.job import FINAL_STATES, JobState
-from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
+from buildrunner.ledger import AttemptRow, Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.plan import Plan
 from buildrunner.speedup import Parallelism, parallelism
 
@@ -242,6 +242,34 @@ def _result(run: RunRow, row: ResultRow) -> dict[str, Any]:
         "skipped_outputs": [output_path(run, row.file, path) for path in row.skipped_outputs],
         "error": row.error,
     }
+
+
+def attempt_documents(reader: Reader, only: RunRow | None = None) -> Iterator[dict[str, Any]]:
+    """Every attempt of a run, or of all, in the words of the document's results; `attempt` is its number."""
+    runs = {run.id: run for run in reader.runs()}
+    at_work = {run.id: _at_work(reader, run) for run in runs.values() if run.state == "running"}
+    for attempt in reader.attempts(only):
+        run = runs[attempt.run]
+        yield _attempt(run, attempt, at_work.get(run.id, ()))
+
+
+def _attempt(run: RunRow, attempt: AttemptRow, at_work: Collection[str]) -> dict[str, Any]:
+    row = attempt.result
+    waits = row.state is JobState.READY or (row.state is JobState.RUNNING and row.name not in at_work)
+    document = _result(run, replace(row, state=JobState.WAITING) if waits else row)
+    if attempt.number < row.attempts and document["stdout"]:
+        document["stdout"] = log_path(run, row.file, "out", attempt.number)
+        document["stderr"] = log_path(run, row.file, "err", attempt.number)
+    for of_the_job in ("total_seconds", "attempts", "lost"):
+        del document[of_the_job]
+    return {
+        "run": run.name,
+        "target": run.target,
+        "attempt": attempt.number,
+        "attempt_id": attempt.id,
+        "superseded": attempt.superseded,
+        "script_sha256": row.script_sha256,
+    } | document
 
 
 def log_path(run: RunRow, file: str, suffix: str, number: int | None = None) -> str:

@@ -5,7 +5,8 @@ import io
 import os
 import signal
 import sys
-from typing import TextIO
+from collections.abc import Iterator
+from typing import Any, TextIO
 
 import click
 
@@ -13,7 +14,37 @@ from buildrunner import __version__
 from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.naming import display
 
-_VERBS = ("run", "bench", "plan", "resume", "cancel", "status", "history", "logs", "why", "package", "verify")
+_VERBS = (
+    "run",
+    "bench",
+    "plan",
+    "resume",
+    "cancel",
+    "status",
+    "history",
+    "logs",
+    "why",
+    "package",
+    "verify",
+    "doctor",
+    "ledger",
+    "completion",
+)
+
+_COMPLETE = "_BUILDRUNNER_COMPLETE"
+_NEED_NO_SETTINGS = ("doctor", "completion")
+_SETTINGS_FILES = ("buildrunner.toml", "pyproject.toml")
+_SETTINGS = "buildrunner.settings"  # where `ctx.meta` holds what such a file says
+
+
+def verbs() -> Iterator[click.Command]:
+    """Every verb, loaded one by one."""
+    return map(_load, _VERBS)
+
+
+def _load(verb: str) -> click.Command:
+    command: click.Command = importlib.import_module(f"buildrunner.cli.{verb}").command
+    return command
 
 
 class _Verbs(click.Group):
@@ -23,8 +54,11 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        command: click.Command = importlib.import_module(f"buildrunner.cli.{cmd_name}").command
-        return command
+        if ctx.resilient_parsing:
+            from buildrunner.cli.completion import with_candidates
+
+            return with_candidates(_load(cmd_name))
+        return _load(cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -35,7 +69,36 @@ class _Verbs(click.Group):
             near = get_close_matches(args[0], _VERBS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(_VERBS)}."
             raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if name and command and any(map(os.path.lexists, _SETTINGS_FILES)):
+            self._apply_settings(ctx, name, command, rest)
+        return name, command, rest
+
+    def _apply_settings(self, ctx: click.Context, name: str, command: click.Command, rest: list[str]) -> None:
+        """Put what a settings file says below the command line and the environment."""
+        from buildrunner.cli import settings
+
+        words = rest[: rest.index("--")] if "--" in rest else rest
+        try:
+            found = settings.read()
+            ctx.default_map = {name: settings.default_map(found, command, verbs)}
+            ctx.meta[_SETTINGS] = found
+        except UsageError:
+            # Who asks for help, completes a word or looks what is wrong here is not kept from it.
+            if not (ctx.resilient_parsing or name in _NEED_NO_SETTINGS or not {"-h", "--help"}.isdisjoint(words)):
+                raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; what it complains of, and a settings file said, is told with its place there."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as exc:
+            from buildrunner.cli.options import Option
+
+            option, _, _ = str(exc).removeprefix("--").partition(" ")
+            if str(exc).startswith("--") and option in ctx.meta.get(Option.FROM_SETTINGS, ()):
+                exc.args = (f"{ctx.meta[_SETTINGS].place(option)}: {exc}",)
+            raise
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -48,6 +111,11 @@ def main() -> None:
     """Entry point: runs a command and turns what went wrong into a sentence and an exit code."""
     _mend_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who starts us may ignore it, and children's endings with it
+    if _COMPLETE in os.environ:
+        from buildrunner.cli.completion import answer
+
+        answer(cli)
+        sys.exit(0)
     try:
         _require_working_directory()
         code = cli.main(standalone_mode=False)

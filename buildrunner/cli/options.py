@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from buildrunner.job import Cwd
 from buildrunner.plan import Order
@@ -17,13 +18,28 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Option(click.Option):
-    """An option that BUILDRUNNER_<OPTION> mirrors, except inside a script that buildrunner runs."""
+    """An option that BUILDRUNNER_<OPTION> mirrors, except inside a script that buildrunner runs, and a settings file.
+
+    `keys` are its names there. One with a variable of its own shares its name with another option, and has none.
+    """
+
+    FROM_SETTINGS = "buildrunner.from_settings"
+    """Where `ctx.meta` holds the keys whose values came from a settings file."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        long = [o for o in self.opts if o.startswith("--")]
+        self.keys: tuple[str, ...] = ()
+        long = [o[2:] for o in self.opts if o.startswith("--")]
         if long and self.envvar is None:
-            self.envvar = "BUILDRUNNER_" + long[0][2:].replace("-", "_").upper()
+            self.keys = tuple(long)
+            self.envvar = "BUILDRUNNER_" + long[0].replace("-", "_").upper()
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
+        """The value and where it comes from, which is noted."""
+        value, source = super().consume_value(ctx, opts)
+        if source is ParameterSource.DEFAULT_MAP:
+            ctx.meta.setdefault(self.FROM_SETTINGS, set()).update(self.keys)
+        return value, source
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         """The variable's value; a script's own buildrunner is not steered by the one that runs it."""
@@ -69,7 +85,24 @@ class Jobs(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"{value!r} is no number of jobs; give a number or auto", param, ctx)
 
 
+def nearer(ctx: click.Context, one: str, other: str) -> bool:
+    """Whether the parameter `one` was set in a nearer place: command line, environment, settings, built-in."""
+    places = (
+        ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP, ParameterSource.DEFAULT
+    )  # fmt: skip
+    sources = [ctx.get_parameter_source(name) or ParameterSource.DEFAULT for name in (one, other)]
+    return places.index(sources[0]) < places.index(sources[1])
+
+
 state_option = option("--state", metavar="DIR", default=".buildrunner", show_default=True, help="Folder of the record.")
+output_option = option(
+    "-o",
+    "--output",
+    default="python_output",
+    show_default=True,
+    metavar="DIR",
+    help="Where logs and output files go.",
+)
 json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 

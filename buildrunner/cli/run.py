@@ -16,7 +16,9 @@ from buildrunner.cli.options import (
     batch_options,
     choice_options,
     json_option,
+    nearer,
     option,
+    output_option,
     state_option,
 )
 from buildrunner.config import MODES
@@ -26,14 +28,7 @@ from buildrunner.plan import Order
 
 @click.command("run", cls=WithScriptArguments)
 @batch_options
-@option(
-    "-o",
-    "--output",
-    default="python_output",
-    show_default=True,
-    metavar="DIR",
-    help="Where logs and output files go.",
-)
+@output_option
 @option("--zip", "zip_file", default="result.zip", show_default=True, metavar="FILE", help="The package to make.")
 @option("--no-zip", is_flag=True, help="Make no package.")
 @option("--with-report", is_flag=True, help="Add report.json with times to the package.")
@@ -101,10 +96,10 @@ def command(
     options = Options(
         targets=targets,
         output=output,
-        zip=None if no_zip else zip_file,
+        zip=None if no_zip and not nearer(ctx, "zip_file", "no_zip") else zip_file,
         cwd=Cwd(cwd),
         order=Order(order),
-        max_fail=1 if fail_fast else max_fail,
+        max_fail=1 if fail_fast and not nearer(ctx, "max_fail", "fail_fast") else max_fail,
         args=ctx.meta.get(WithScriptArguments.KEY, ()),
         **settings,
     )

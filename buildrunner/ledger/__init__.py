@@ -17,13 +17,13 @@ from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import Attempt, Cwd, JobSpec, JobState
 from buildrunner.ledger import store
 from buildrunner.ledger.lock import Lock
-from buildrunner.ledger.reader import Reader, ResultRow, RunRow
+from buildrunner.ledger.reader import AttemptRow, Reader, ResultRow, RunRow
 from buildrunner.ledger.store import to_sql, to_sql_or_none
 from buildrunner.naming import display
 from buildrunner.receipt import Receipt
 from buildrunner.removal import remove_tree
 
-__all__ = ["Ledger", "Reader", "ResultRow", "RunRow"]
+__all__ = ["AttemptRow", "Ledger", "Reader", "ResultRow", "RunRow"]
 
 _SPEC_DEFAULTS = tuple(
     (name, getattr(JobSpec(name=""), name))

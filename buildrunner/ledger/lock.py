@@ -39,7 +39,7 @@ class Lock:
         if not _lock(self._fd, fcntl.LOCK_EX):
             os.close(self._fd)
             raise LedgerBusy(
-                f"the {what} {display(str(path.parent))} is in use by {_holder(path)}; "
+                f"the {what} {display(str(path.parent))} is in use by {holder(path)}; "
                 f"wait for it to end{_another(option, ', or use another one')}"
             )
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time()), "does": purpose}
@@ -84,7 +84,8 @@ def _lock(fd: int, kind: int) -> bool:
     return True
 
 
-def _holder(path: Path) -> str:
+def holder(path: Path) -> str:
+    """Who holds the lock, as far as its file tells."""
     try:
         note: dict[str, Any] = json.loads(path.read_bytes())
         since = time.strftime("%H:%M:%S", time.localtime(note["since"]))

@@ -4,6 +4,7 @@ Works on the writer's own connection and on a read-only one beside a running ser
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,6 +83,20 @@ class ResultRow:
     skipped_outputs: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """An attempt: the number of its run in the ledger, its id and number, and its job with this attempt's receipt.
+
+    `superseded`: its receipt came when it was no longer its job's current attempt, and changed nothing.
+    """
+
+    run: int
+    id: str
+    number: int
+    superseded: bool
+    result: ResultRow
+
+
 _RESULTS = """
 SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error), a.worker,
        a.script_sha256, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
@@ -92,6 +107,19 @@ FROM jobs j
 LEFT JOIN attempts a ON a.id = j.attempt
 LEFT JOIN receipts r ON r.attempt = j.attempt
 WHERE j.run = ?
+"""
+
+_ATTEMPTS = """
+SELECT j.run, a.id, a.number, coalesce(r.superseded, 0),
+       j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, r.error, a.worker, a.script_sha256, r.mode, r.outcome,
+       r.exit_code, r.signal, r.started, r.seconds, coalesce(r.seconds, 0), r.cpu_seconds, r.max_rss, r.outputs,
+       r.skipped
+FROM {} a JOIN jobs j ON j.id = a.job LEFT JOIN receipts r ON r.attempt = a.id
+"""
+# An attempt that was taken back has no row; should a receipt of it come all the same, that is kept.
+_TAKEN_BACK = """
+(SELECT attempt AS id, job, number, worker, NULL AS script_sha256 FROM receipts
+ WHERE attempt NOT IN (SELECT id FROM attempts))
 """
 
 
@@ -106,6 +134,16 @@ class Reader:
     def open(cls, state: Path) -> "Reader":
         """Read beside whoever writes."""
         return cls(state, store.open_reader(state))
+
+    @classmethod
+    def glance(cls, state: Path, *, patience: float = 60.0) -> "Reader | None":
+        """Read without making the files SQLite wants beside the database; None where it cannot be read without."""
+        path = store.require(state)
+        log = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0
+        if log and not os.path.exists(f"{path}-shm"):
+            return None
+        unused = not log and not lock.held(state / store.LOCK)
+        return cls(state, store.open_reader(state, immutable=unused, patience=patience))
 
     def close(self) -> None:
         """Let go of the database."""
@@ -147,6 +185,11 @@ class Reader:
         """Every job's file name."""
         for (file,) in self._rows("SELECT file FROM jobs WHERE run = ?", run.id):
             yield file
+
+    def job_names(self, run: RunRow) -> Iterator[str]:
+        """Every job's name."""
+        for (name,) in self._rows("SELECT name FROM jobs WHERE run = ?", run.id):
+            yield from_sql(name)
 
     def skipped_outputs(self, run: RunRow) -> list[tuple[str, str]]:
         """Job and path of everything the last attempts left that is no output file."""
@@ -195,6 +238,15 @@ class Reader:
         )
         number: int = rows[0][0]
         return number
+
+    def attempts(self, run: RunRow | None = None) -> Iterator[AttemptRow]:
+        """Every attempt of a run, or of all runs, in the order of their ids, which is the order in which they began."""
+        where, values = ("", ()) if run is None else ("WHERE j.run = ? ", (run.id,))
+        for source in ("attempts", _TAKEN_BACK):  # apart, so that neither needs to be sorted
+            question = _ATTEMPTS.format(source) + where + "ORDER BY a.id"
+            for in_run, id_, number, superseded, *row in self._rows(question, *values):
+                result = _result_row(tuple(row))
+                yield AttemptRow(run=in_run, id=id_, number=number, superseded=bool(superseded), result=result)
 
     def counts(self, run: RunRow) -> dict[JobState, int]:
         """How many jobs are in each state."""
@@ -314,7 +366,7 @@ class Reader:
             # `yield from` would also close the cursor when nobody reads on, and by then the database may be closed.
             for row in self.db.execute(sql, values):  # noqa: UP028
                 yield row
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, UnicodeDecodeError) as exc:  # the latter from a message about damaged text
             raise LedgerError(f"cannot read the ledger {self.state / store.DATABASE}: {exc}") from exc
 
 

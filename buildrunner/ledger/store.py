@@ -29,19 +29,37 @@ def open_writer(state: Path) -> sqlite3.Connection:
     return db
 
 
-def open_reader(state: Path) -> sqlite3.Connection:
-    """A read-only connection that disturbs no writer; UsageError when there is no ledger."""
-    path = state / DATABASE
-    if not path.exists():
-        raise UsageError(f"there is no ledger in {state}: nothing was run here; name its folder with --state DIR")
+def open_reader(state: Path, *, immutable: bool = False, patience: float = 60.0) -> sqlite3.Connection:
+    """A read-only connection that disturbs no writer; UsageError when there is no ledger.
+
+    `patience`: seconds to wait for a lock somebody else holds on the file.
+    SQLite makes files beside the database to read it, unless it is `immutable`: then nobody may write it meanwhile, and
+    what is only in its write-ahead log is not seen.
+    """
+    path = require(state)
     with _complaining(f"cannot read the ledger {path}") as undo:
-        uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
-        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60.0)
+        uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{'&immutable=1' if immutable else ''}"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
         undo.callback(db.close)
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found != len(_migrations()):
             _refuse_version(path, found)
         undo.pop_all()
+    return db
+
+
+def require(state: Path) -> Path:
+    """The database's path; UsageError when there is none."""
+    path = state / DATABASE
+    if not path.exists():
+        raise UsageError(f"there is no ledger in {state}: nothing was run here; name its folder with --state DIR")
+    return path
+
+
+def new_database(path: str) -> sqlite3.Connection:
+    """An empty database with the newest schema, which is no ledger yet."""
+    db = sqlite3.connect(path, isolation_level=None)
+    _migrate(db, Path(path))
     return db
 
 
@@ -51,7 +69,7 @@ def _complaining(what: str, remedy: str = "") -> Iterator[ExitStack]:
     try:
         with ExitStack() as undo:
             yield undo
-    except sqlite3.Error as exc:
+    except (sqlite3.Error, UnicodeDecodeError) as exc:  # the latter from a message about damaged text
         raise LedgerError(f"{what}: {exc}{remedy}") from exc
 
 

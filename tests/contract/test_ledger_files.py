@@ -16,6 +16,7 @@ import pytest
 import buildrunner
 from buildrunner.errors import BuildrunnerError, LedgerBusy, LedgerError, UsageError
 from buildrunner.ledger import Ledger, Reader, RunRow, lock, store
+from buildrunner.ledger.vacuum import vacuum
 from tests.contract.ledgers import add_run, ran
 
 # The file
@@ -286,3 +287,93 @@ def test_a_disk_that_may_only_be_read(small_disk: Path) -> None:
     for folder in ("state", "new"):
         with pytest.raises(UsageError, match=f"{folder}.*Read-only file system.*--state DIR"):
             Ledger(small_disk / folder, purpose="a test")
+
+
+# Vacuum
+
+
+def with_holes(state: Path, jobs: int = 1500) -> list[RunRow]:
+    """A ledger in which most of what was recorded has been deleted again; returns its runs."""
+    with Ledger(state, purpose="a test") as ledger:
+        gone = add_run(ledger, *(f"{number}-" + "x" * 200 for number in range(jobs)), name="gone")
+        run = add_run(ledger, "a")
+        ran(ledger, run, "a", 1.0)
+        with ledger.transaction():
+            ledger.db.execute("DELETE FROM jobs WHERE run = ?", (gone.id,))
+            ledger.db.execute("DELETE FROM runs WHERE id = ?", (gone.id,))
+        ledger.set_run(run, state="finished")
+        return list(ledger.runs())
+
+
+def test_vacuum_gives_room_back_and_loses_nothing(state: Path) -> None:
+    runs = with_holes(state)
+    before, after = vacuum(state)
+    assert after == (state / "ledger.db").stat().st_size
+    assert after < before / 5
+    assert not (state / "ledger.db-wal").exists()
+    reader = Reader.open(state)
+    assert list(reader.runs()) == runs
+    assert [row.name for row in reader.results(runs[0])] == ["a"]
+    reader.close()
+
+
+def test_vacuum_beside_a_reader(state: Path) -> None:
+    runs = with_holes(state)
+    reader = Reader.open(state)
+    try:
+        before, after = vacuum(state)
+        assert after < before
+        assert list(reader.runs()) == runs
+    finally:
+        reader.close()
+
+
+def test_vacuum_while_another_process_writes_names_it(state: Path, other: Callable[[], Any]) -> None:
+    with_holes(state)
+    holder = other()
+    assert holder.stdout.readline() == "held\n"
+    size = (state / "ledger.db").stat().st_size
+    with pytest.raises(LedgerBusy, match=rf"process {holder.pid} .*\(other purpose\)"):
+        vacuum(state)
+    assert (state / "ledger.db").stat().st_size == size
+
+
+def test_vacuum_makes_no_ledger(state: Path) -> None:
+    with pytest.raises(UsageError, match="--state DIR"):
+        vacuum(state)
+    assert not state.exists()
+
+
+def test_vacuum_on_a_full_disk_leaves_the_ledger_as_it_was(small_disk: Path) -> None:
+    state = small_disk / "state"
+    runs = with_holes(state, jobs=200)
+    filler = fill(small_disk)
+    data = (state / "ledger.db").read_bytes()
+    with pytest.raises(BuildrunnerError, match=str(state)):  # not even SQLite's index of the log can be made
+        vacuum(state)
+    assert (state / "ledger.db").read_bytes() == data
+    with open(filler, "r+b") as file:
+        file.truncate(filler.stat().st_size - 49152)
+    with pytest.raises(LedgerError, match=r"cannot be rewritten: .*full; it is as it was.*needs up to twice its size"):
+        vacuum(state)
+    assert (state / "ledger.db").read_bytes() == data
+    filler.unlink()
+    reader = Reader.open(state)
+    assert list(reader.runs()) == runs
+    reader.close()
+    before, after = vacuum(state)
+    assert after < before
+
+
+def test_vacuum_leaves_a_damaged_ledger_alone(state: Path) -> None:
+    with_holes(state)
+    path = state / "ledger.db"
+    data = path.read_bytes()
+    db = sqlite3.connect(path)
+    start = 4096 * (db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'receipts_by_job'").fetchone()[0] - 1)
+    db.close()
+    damaged = data[:start] + bytes(4096) + data[start + 4096 :]
+    path.write_bytes(damaged)
+    with pytest.raises(LedgerError, match=r"is damaged, and left as it is: see `buildrunner ledger check`"):
+        vacuum(state)
+    assert path.read_bytes() == damaged

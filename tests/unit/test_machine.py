@@ -169,3 +169,49 @@ def test_a_process_knows_how_old_it_is() -> None:
     first = seconds_since_process_start()
     assert first >= 0
     assert seconds_since_process_start() >= first
+
+
+# Memory and file systems
+
+
+def test_memory_of_the_control_group(groups: Groups) -> None:
+    def limit() -> int | None:
+        return machine._cgroup_memory(groups.membership, groups.mounts)
+
+    groups.member_of("4:memory:/box/inner", "0::/unit")
+    assert limit() is None
+    groups.write("memory/box/memory.limit_in_bytes", "9223372036854771712")  # version 1's way to say: none
+    assert limit() is None
+    groups.write("memory/box/memory.limit_in_bytes", "4096000")
+    assert limit() == 4096000
+    groups.write("unit/memory.max", "max")
+    assert limit() == 4096000
+    groups.write("unit/memory.max", "1000")
+    assert limit() == 1000
+    groups.write("memory/box/inner/memory.limit_in_bytes", "nonsense")
+    assert limit() == 1000
+
+
+def test_the_file_system_a_path_lies_on(tmp_path: Path) -> None:
+    info = tmp_path / "mountinfo"
+    home = os.path.realpath(tmp_path)
+    lines = [
+        "22 1 0:1 / / rw - ext4 /dev/vda rw",
+        f"23 22 0:2 / {home}/a rw shared:1 - nfs4 host:/x rw",
+        f"24 22 0:3 / {home}/a/b\\040c rw - tmpfs none rw",
+        f"25 22 0:4 / {home}/twice rw - ext4 /dev/x rw",
+        f"26 22 0:5 / {home}/twice rw - fuse.sshfs host: rw",
+        "27 nonsense",
+        "",
+    ]
+    info.write_text("\n".join(lines))
+
+    def kind(path: str) -> str | None:
+        return machine.file_system(os.path.join(home, path), info)
+
+    assert [kind(p) for p in ("", "a", "a/x", "ab", "a/b c", "a/b c/d", "twice/x")] == [
+        "ext4", "nfs4", "nfs4", "ext4", "tmpfs", "tmpfs", "fuse.sshfs",
+    ]  # fmt: skip
+    assert machine.file_system("/", tmp_path / "missing") is None
+    info.write_text("")
+    assert kind("a") is None
