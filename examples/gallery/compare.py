@@ -12,10 +12,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from subprocess import DEVNULL, call
+from urllib.parse import unquote
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "benchmarks"))
@@ -61,11 +63,14 @@ BUILDRUNNER_OUTPUT_DIR=$out timeout {TIMEOUT} {shlex.quote(PYTHON)} {shlex.quote
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One arm, once: seconds, the share of processor time that the host withheld meanwhile, and what came out."""
+    """One arm, once: seconds, the share of processor time that the host withheld meanwhile, and what came out.
+
+    `pictures` has each picture's place and the hash of its bytes.
+    """
 
     wall: float
     stolen: float
-    pictures: int
+    pictures: frozenset[tuple[str, str]]
     failed: frozenset[str]
 
 
@@ -85,7 +90,7 @@ def measure(rounds: int, *, include: Sequence[str] = (), arms: Sequence[str] = A
                 turns[arm].append(took)
                 say(
                     f"round {turn + 1} of {rounds}: {arm}: {took.wall:.1f} s, {took.stolen:.0%} withheld, "
-                    f"{took.pictures} pictures, {len(took.failed)} scripts did not pass"
+                    f"{len(took.pictures)} pictures, {len(took.failed)} scripts did not pass"
                 )
     every = [took for found in turns.values() for took in found]
     sometimes = frozenset().union(*(took.failed for took in every))
@@ -94,7 +99,8 @@ def measure(rounds: int, *, include: Sequence[str] = (), arms: Sequence[str] = A
         "scripts": len(scripts),
         "rounds": rounds,
         "workers": WIDTH,
-        "pictures": sorted({took.pictures for took in every}),
+        "pictures": sorted({len(took.pictures) for took in every}),
+        "pictures_always_equal": len(every[0].pictures.intersection(*(took.pictures for took in every))),
         "failed": sorted(always),
         "failed_sometimes": sorted(sometimes - always),
         "arms": {
@@ -113,8 +119,8 @@ def markdown(result: Result) -> str:
     rows = [
         (
             f"`{arm}`",
-            number(figures["wall"]["median"], 0),
-            f"{figures['wall']['min']:.0f}–{figures['wall']['max']:.0f}",
+            number(figures["wall"]["median"], 1),
+            f"{figures['wall']['min']:.1f}–{figures['wall']['max']:.1f}",
             number(figures["ratio"]["median"]),
             f"{figures['stolen']['min']:.0%}–{figures['stolen']['max']:.0%}",
         )
@@ -122,8 +128,9 @@ def markdown(result: Result) -> str:
     ]
     pictures = " or ".join(map(str, result["pictures"]))
     text = table(("command", "wall, s", "min–max", "× the first", "withheld by the host"), rows)
-    text += f"\n{result['scripts']} scripts, {result['rounds']} rounds; {pictures} pictures in every turn, "
-    text += f"and the same {len(result['failed'])} scripts did not pass.\n"
+    text += f"\n{result['scripts']} scripts, {result['rounds']} rounds. In every turn {pictures} pictures came out, "
+    text += f"{result['pictures_always_equal']} of them byte for byte the same each time, and the same "
+    text += f"{len(result['failed'])} scripts did not pass.\n"
     if result["failed_sometimes"]:
         text += f"Passed in some turns only: {', '.join(result['failed_sometimes'])}.\n"
     return text
@@ -162,7 +169,7 @@ def _buildrunner(place: Path, arm: str, work: Path, include: Sequence[str]) -> T
     )
 
 
-def _time(argv: Sequence[str], cwd: Path, threads: Mapping[str, str], words: Path) -> tuple[float, float]:
+def _time(argv: Sequence[str], cwd: Path, threads: dict[str, str], words: Path) -> tuple[float, float]:
     """Seconds, and the share of processor time that the host withheld. Some scripts fail, so any exit code is well."""
     environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
     all_before, stolen_before = _processor_time()
@@ -174,8 +181,13 @@ def _time(argv: Sequence[str], cwd: Path, threads: Mapping[str, str], words: Pat
     return wall, (stolen_after - stolen_before) / max(1, all_after - all_before)
 
 
-def _pictures(place: Path) -> int:
-    return sum(1 for _ in place.glob("out/files/**/figure-*.png"))
+def _pictures(place: Path) -> frozenset[tuple[str, str]]:
+    """With buildrunner a script's folder has the script's name with %2F for each slash."""
+    root = place / "out" / "files"
+    return frozenset(
+        (unquote(str(path.relative_to(root))), sha256(path.read_bytes()).hexdigest())
+        for path in root.rglob("figure-*.png")
+    )
 
 
 def _processor_time() -> tuple[int, int]:

@@ -39,8 +39,9 @@ find_python() {
 
 make_venv() {
     now=$(printf '%s\n' "$here" "$(cksum <requirements.txt)")
-    [ "$(cat "$venv/.installed" 2>/dev/null)" != "$now" ] || "$venv/bin/python" -c '' 2>/dev/null || rm "$venv/.installed"
-    [ "$(cat "$venv/.installed" 2>/dev/null)" != "$now" ] || return 0
+    if [ "$(cat "$venv/.installed" 2>/dev/null)" = "$now" ] && "$venv/bin/python" -c '' 2>/dev/null; then
+        return
+    fi
     python=$(find_python)
     say "Making the examples' own environment with $(as_version "$python") (a minute or two, 700 MB) ..."
     rm -rf "$venv"
@@ -74,10 +75,11 @@ get_examples() {
     fetch_package || die "Could not fetch the package python-sklearn-doc 1.2, which Debian 12 has." \
         "Put its .deb into $cache and try again."
     rm -rf unpacked
-    dpkg -x python-sklearn-doc_1.2.*.deb unpacked
+    for package in python-sklearn-doc_1.2.*.deb; do
+        dpkg -x "$package" unpacked || die "$cache/$package is damaged; remove it and try again."
+    done
     mv unpacked/usr/share/doc/python-sklearn-doc/examples examples
     rm -rf unpacked apt
-    cd "$here"
 }
 
 ../../scripts/setup.sh samples
