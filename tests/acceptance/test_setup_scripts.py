@@ -11,10 +11,14 @@ import pytest
 pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).resolve().parents[2]
-SHELL_SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci" / "run"]
+SHELL_SCRIPTS = [
+    *sorted((ROOT / "scripts").glob("*.sh")),
+    *sorted((ROOT / "examples").glob("*/*.sh")),
+    ROOT / ".ci" / "run",
+]
 
 
-@pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda script: script.name)
+@pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda script: str(script.relative_to(ROOT)))
 def test_script_is_executable_posix_shell(script: Path) -> None:
     assert os.access(script, os.X_OK)
     assert script.read_text().startswith("#!/bin/sh\n")
