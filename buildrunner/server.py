@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildrunner import adoption, assignments
 from buildrunner.choice import choose
@@ -33,6 +33,9 @@ from buildrunner.reports.words import command
 from buildrunner.scan import make_batch
 from buildrunner.strays import Strays
 from buildrunner.summary import Summary, exit_code, summarise, wall_seconds
+
+if TYPE_CHECKING:
+    from buildrunner.reports.jsonlines import JsonLines
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -92,6 +95,7 @@ class BuildServer:
         self._signal: int | None = None
         self._packaging: RunRow | None = None
         self._own_process = False
+        self._events: JsonLines | None = None
 
     def run(self, *, resume: bool = False, handle_signals: bool = False) -> Summary:
         """Run everything, package, and sum up. With `resume`, first look for an interrupted run of the same target.
@@ -103,8 +107,9 @@ class BuildServer:
         self._begin()
         python, why = choose_python(options.python, os.environ)
         batch = make_batch(options, python)
-        self._check_destination()
         with self._signals(handle_signals), ExitStack() as stack:
+            self._check_destinations()
+            stack.callback(self._close_events)
             ledger = stack.enter_context(Ledger(Path(options.state), purpose=self._purpose()))
             if resume and (left := adoption.interrupted(ledger, batch.key)):
                 self._refuse_other_options(left)
@@ -194,8 +199,18 @@ class BuildServer:
         if os.getcwd() != run.options["directory"]:
             raise UsageError(f"run {run.name} was started in {display(run.options['directory'])}: resume it from there")
 
+    def _check_destinations(self, *, resumed: bool = False) -> None:
+        """Ask whether everything that is to be written can be, before anything is run for it."""
+        self._check_destination()
+        self._open_events(resumed=resumed)
+
+    def _open_events(self, *, resumed: bool) -> None:
+        if self._options.events and not self._events:
+            from buildrunner.reports.jsonlines import JsonLines
+
+            self._events = JsonLines(self._options.events, resumed=resumed)
+
     def _check_destination(self) -> None:
-        """Ask whether the zip can be written before anything is run for it."""
         if self._options.zip:
             from buildrunner.package import check_destination
 
@@ -203,8 +218,9 @@ class BuildServer:
 
     def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
         self._require_directory(run)
-        self._check_destination()
         with ExitStack() as stack:
+            self._check_destinations(resumed=True)
+            stack.callback(self._close_events)
             folder = reopen(ledger, run, cannot="be carried on", purpose=self._purpose())
             stack.callback(folder.close)
             jobs, revived, spent = [], [], ledger.spent(run)
@@ -250,6 +266,9 @@ class BuildServer:
         journals = ledger.state / "runs" / run.name
         journals.mkdir(parents=True, exist_ok=True)
         before = wall_seconds(ledger, run) if running is not None else 0.0
+        if self._events:
+            self._events.begin(run, {job.spec.name: file for _, file, job in jobs}, resumed=running is not None)
+        listeners = self._hearers()
         pool = self._make_pool(run, folder, journals)
         strays = Strays(run.options["directory"], self._options, [job.spec for _, _, job in jobs])
         control, deaf = self._open_control(ledger.state)
@@ -263,12 +282,12 @@ class BuildServer:
             jobs=jobs,
             assign=assignments.assigner(folder, run.options["directory"], grace=self._options.grace),
             directory=run.options["directory"],
-            listeners=self._listeners,
+            listeners=listeners,
             max_fail=self._options.max_fail,
             grace=self._options.grace,
             deadline=None if self._options.deadline is None else self._began + self._options.deadline,
             control=control,
-            tick=min((seconds for one in self._listeners if (seconds := getattr(one, "tick", None))), default=None),
+            tick=min((seconds for one in listeners if (seconds := getattr(one, "tick", None))), default=None),
         )
         if running is not None:
             adoption.adopt(loop, journals, running)
@@ -310,14 +329,17 @@ class BuildServer:
         shutil.rmtree(journals, ignore_errors=True)
         if state != "finished":
             return self._end(summarise(ledger, run, notices=notices))
+        return self._deliver_and_end(ledger, run, notices, whole=running is not None)
+
+    def _deliver_and_end(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool) -> Summary:
         try:
-            return self._end(self._deliver(ledger, run, notices, whole=running is not None))
+            return self._end(self._deliver(ledger, run, notices, whole=whole))
         except Interrupted as exc:
             self._end(replace(summarise(ledger, run), exit_code=exc.exit_code))
             raise
 
     def _end(self, summary: Summary) -> Summary:
-        """Tell the listeners that this was all."""
+        """Tell the listeners that this was all, and the user what they could not write."""
         self._emit(
             RunEnded(
                 run=summary.run.name,
@@ -327,7 +349,15 @@ class BuildServer:
                 totals=summary.totals,
             )
         )
-        return summary
+        missing = self._close_events()
+        return replace(summary, notices=(*summary.notices, missing)) if missing else summary
+
+    def _close_events(self) -> str | None:
+        events, self._events = self._events, None
+        return events.close() if events else None
+
+    def _hearers(self) -> tuple[Listener, ...]:
+        return (*self._listeners, self._events) if self._events else self._listeners
 
     def _open_control(self, state: Path) -> tuple[Control | None, tuple[str, ...]]:
         """What other terminals can ask through; where there is none to be had, a sentence that says so."""
@@ -345,22 +375,26 @@ class BuildServer:
             raise
         except UsageError as exc:
             return self._undelivered(ledger, run, (*notices, str(exc)))
-        try:
-            return self._deliver(ledger, run, notices, whole=True)
-        finally:
-            folder.close()
+        with ExitStack() as stack:
+            stack.callback(folder.close)
+            self._open_events(resumed=True)
+            stack.callback(self._close_events)
+            if self._events:
+                self._events.begin(run, {}, resumed=True)
+            return self._deliver_and_end(ledger, run, notices, whole=True)
 
-    def _deliver(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool = False) -> Summary:
+    def _deliver(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool) -> Summary:
         """Package a finished run if that was asked for, and sum it up. `whole`: see `package`."""
         if not self._options.zip:
             return summarise(ledger, run, notices=notices)
         from buildrunner.package import package
 
-        self._packaging = run
+        if self._signal is None:
+            self._emit(Packaging(path=self._options.zip))
+        self._packaging = run  # from here on a signal ends it, but no listener in the middle of a line
         try:
             if self._signal is not None:
                 raise Interrupted(self._signal, run)
-            self._emit(Packaging(path=self._options.zip))
             self._check_destination()  # again: meanwhile a script may have put something there
             archive, changed = package(
                 ledger, run, self._options.zip, with_report=self._options.with_report, whole=whole
@@ -411,7 +445,7 @@ class BuildServer:
         )
 
     def _emit(self, event: Event) -> None:
-        for listener in self._listeners:
+        for listener in self._hearers():
             listener.on_event(event)
 
     def _purpose(self) -> str:

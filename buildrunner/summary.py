@@ -12,6 +12,7 @@ from typing import Any
 from buildrunner.job import JobState
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.plan import Plan
+from buildrunner.receipt import Receipt
 from buildrunner.speedup import Parallelism, parallelism
 
 SCHEMA = "buildrunner.run/1"
@@ -189,27 +190,46 @@ def results(reader: Reader, run: RunRow) -> Iterator[ResultRow]:
 
 
 def _result(run: RunRow, row: ResultRow) -> dict[str, Any]:
-    ran = row.outcome is not None or row.state is JobState.RUNNING
+    started = row.outcome is not None or row.state is JobState.RUNNING
+    return attempt_document(
+        run, row, name=row.name, file=row.file, state=row.state, attempts=row.attempts, logs=started
+    ) | {"total_seconds": _round(row.total_seconds), "lost": row.lost}
+
+
+def attempt_document(
+    run: RunRow,
+    end: ResultRow | Receipt,
+    *,
+    name: str,
+    file: str,
+    state: JobState,
+    attempts: int,
+    number: int | None = None,
+    logs: bool = True,
+) -> dict[str, Any]:
+    """How an attempt ended, with the fields of a result of `run --json`; what only the ledger knows is left out.
+
+    `file` is the job's name in the output folder. With `number` the logs are those of an earlier attempt; without
+    `logs` there are none.
+    """
     return {
-        "name": row.name,
-        "state": row.state,
-        "outcome": row.outcome,
-        "exit_code": row.exit_code,
-        "signal": row.signal,
-        "mode": row.mode,
-        "seconds": _round(row.seconds),
-        "total_seconds": _round(row.total_seconds),
-        "cpu_seconds": _round(row.cpu_seconds),
-        "max_rss_bytes": row.max_rss_bytes,
-        "attempts": row.attempts,
-        "lost": row.lost,
-        "started": stamp(row.started),
-        "worker": row.worker,
-        "stdout": log_path(run, row.file, "out") if ran else None,
-        "stderr": log_path(run, row.file, "err") if ran else None,
-        "outputs": [output_path(run, row.file, o.path) for o in row.outputs],
-        "skipped_outputs": [output_path(run, row.file, path) for path in row.skipped_outputs],
-        "error": row.error,
+        "name": name,
+        "state": state,
+        "outcome": end.outcome,
+        "exit_code": end.exit_code,
+        "signal": end.signal,
+        "mode": end.mode,
+        "seconds": _round(end.seconds),
+        "cpu_seconds": _round(end.cpu_seconds),
+        "max_rss_bytes": end.max_rss_bytes,
+        "attempts": attempts,
+        "started": stamp(end.started),
+        "worker": end.worker,
+        "stdout": log_path(run, file, "out", number) if logs else None,
+        "stderr": log_path(run, file, "err", number) if logs else None,
+        "outputs": [output_path(run, file, o.path) for o in end.outputs],
+        "skipped_outputs": [output_path(run, file, path) for path in end.skipped_outputs],
+        "error": end.error,
     }
 
 

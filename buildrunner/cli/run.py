@@ -64,6 +64,7 @@ from buildrunner.plan import Order
     metavar="N",
     help="How many runs the record keeps; older ones are forgotten.",
 )
+@option("--events", metavar="FILE", help="Write what happens as JSON lines, while it happens.")
 @json_option
 @option("-q", "--quiet", is_flag=True, help="Only failures.")
 @option("-v", "--verbose", is_flag=True, help="Every script.")
@@ -93,6 +94,8 @@ def command(
     from buildrunner.machine import seconds_since_process_start
     from buildrunner.server import BuildServer
 
+    if as_json and settings["events"] in ("/dev/stdout", "/dev/fd/1"):
+        raise click.UsageError("--json and --events cannot both have standard output: name a file with --events FILE")
     options = Options(
         targets=targets,
         output=output,

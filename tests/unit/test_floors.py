@@ -15,7 +15,8 @@ FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events"),
     (
         "assignments", "choice", "config", "control", "destination", "machine", "interpreters", "scan", "ledger",
-        "ledger.*", "outputfolder", "processes", "removal", "strays", "summary", "timed", "package", "reports", "reports.*", "run", "run.*",
+        "ledger.*", "outputfolder", "processes", "removal", "strays", "summary", "timed", "package", "reports",
+        "reports.*", "run", "run.*",
     ),
     ("pool", "loop", "adoption", "bench"),
     ("server",),
