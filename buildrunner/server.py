@@ -19,14 +19,14 @@ from buildrunner import adoption, assignments
 from buildrunner.choice import choose
 from buildrunner.config import Options
 from buildrunner.control import Control
-from buildrunner.errors import BuildrunnerError, LedgerBusy, LedgerError, PackageError, UsageError
+from buildrunner.errors import BuildrunnerError, LedgerBusy, LedgerError, NothingLeft, PackageError, UsageError
 from buildrunner.events import Event, Listener, Packaged, Packaging, RunEnded, RunStarted
 from buildrunner.interpreters import choose_python
 from buildrunner.job import FINAL_STATES, Job, JobEvent, JobState, advance
 from buildrunner.ledger import Ledger, RunRow, spec_from_json
 from buildrunner.loop import Loop
 from buildrunner.naming import display
-from buildrunner.outputfolder import OutputFolder, reopen
+from buildrunner.outputfolder import OutputFolder, reopen, replaced
 from buildrunner.plan import Plan
 from buildrunner.pool import WorkerPool
 from buildrunner.reports.words import command
@@ -114,7 +114,11 @@ class BuildServer:
             if resume and (left := adoption.interrupted(ledger, batch.key)):
                 self._refuse_other_options(left)
                 return self._resume(ledger, left)
-            choice = choose(ledger, options, batch)
+            try:
+                choice = choose(ledger, options, batch)
+            except NothingLeft:
+                self._write_empty_junit(batch.target)
+                raise
             batch = choice.batch
             folder = OutputFolder(options.output, purpose=self._purpose())
             stack.callback(folder.close)
@@ -169,8 +173,13 @@ class BuildServer:
             notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
             if run is None and (left := adoption.left_behind(ledger, row)):
                 notices += (f"run {left.name} is interrupted: `{command(left, 'resume')}`",)
+            lacked = row.exit_code == PackageError.exit_code
+            unwritten = server._write_junit_late(ledger, row)
+            notices += unwritten
             if row.state == "finished" and row.options["zip"] and not row.archive:
-                return server._deliver_late(ledger, row, notices)
+                return server._deliver_late(ledger, row, notices, reported=not unwritten)
+            if unwritten or lacked:
+                row = ledger.set_run(row, exit_code=PackageError.exit_code if unwritten else exit_code(ledger, row))
             return summarise(ledger, row, notices=notices)
 
     def stop(self) -> None:
@@ -202,6 +211,10 @@ class BuildServer:
     def _check_destinations(self, *, resumed: bool = False) -> None:
         """Ask whether everything that is to be written can be, before anything is run for it."""
         self._check_destination()
+        if self._options.junitxml:
+            from buildrunner.reports import junit
+
+            junit.check_destination(self._options.junitxml)
         self._open_events(resumed=resumed)
 
     def _open_events(self, *, resumed: bool) -> None:
@@ -327,13 +340,54 @@ class BuildServer:
         except UsageError as exc:
             notices += (str(exc),)
         shutil.rmtree(journals, ignore_errors=True)
+        if unwritten := self._write_junit(ledger, run):
+            notices += unwritten
+            if state != "interrupted":
+                run = ledger.set_run(run, exit_code=PackageError.exit_code)
         if state != "finished":
             return self._end(summarise(ledger, run, notices=notices))
-        return self._deliver_and_end(ledger, run, notices, whole=running is not None)
+        return self._deliver_and_end(ledger, run, notices, whole=running is not None, reported=not unwritten)
 
-    def _deliver_and_end(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool) -> Summary:
+    def _write_junit(self, ledger: Ledger, run: RunRow) -> tuple[str, ...]:
+        """Write the JUnit report if that was asked for; a sentence when it cannot be."""
+        if not self._options.junitxml:
+            return ()
+        from buildrunner.reports import junit
+
+        path = os.path.relpath(os.path.join(run.options["directory"], self._options.junitxml))
         try:
-            return self._end(self._deliver(ledger, run, notices, whole=whole))
+            junit.write(ledger, run, path)
+        except UsageError as exc:
+            return (str(exc),)
+        except OSError as exc:
+            return (f"cannot write the JUnit report {display(path)}: {exc.strerror or exc}",)
+        return ()
+
+    def _write_junit_late(self, ledger: Ledger, run: RunRow) -> tuple[str, ...]:
+        """Write the JUnit report that a finished run still lacks, of its own logs or not at all."""
+        path = self._options.junitxml
+        if not path:
+            return ()
+        if os.path.isfile(os.path.join(run.options["directory"], path)) and run.exit_code != PackageError.exit_code:
+            return ()
+        if gone := replaced(ledger, run):
+            return (f"the JUnit report {display(path)} cannot be written any more: {gone}",)
+        return self._write_junit(ledger, run)
+
+    def _write_empty_junit(self, target: str) -> None:
+        if path := self._options.junitxml:
+            from buildrunner.reports import junit
+
+            try:
+                junit.write_empty(target, path)
+            except OSError as exc:
+                raise PackageError(f"cannot write the JUnit report {display(path)}: {exc.strerror}") from exc
+
+    def _deliver_and_end(
+        self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool, reported: bool
+    ) -> Summary:
+        try:
+            return self._end(self._deliver(ledger, run, notices, whole=whole, reported=reported))
         except Interrupted as exc:
             self._end(replace(summarise(ledger, run), exit_code=exc.exit_code))
             raise
@@ -366,7 +420,7 @@ class BuildServer:
         except OSError as exc:
             return None, (f"`buildrunner cancel` could not have reached this run: {exc.strerror or exc}",)
 
-    def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
+    def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, reported: bool) -> Summary:
         """Make the zip that a finished run still lacks, of its own files or not at all."""
         self._require_directory(run)
         try:
@@ -381,10 +435,15 @@ class BuildServer:
             stack.callback(self._close_events)
             if self._events:
                 self._events.begin(run, {}, resumed=True)
-            return self._deliver_and_end(ledger, run, notices, whole=True)
+            return self._deliver_and_end(ledger, run, notices, whole=True, reported=reported)
 
-    def _deliver(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool) -> Summary:
-        """Package a finished run if that was asked for, and sum it up. `whole`: see `package`."""
+    def _deliver(
+        self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool, reported: bool
+    ) -> Summary:
+        """Package a finished run if that was asked for, and sum it up. `whole`: see `package`.
+
+        `reported`: whether nothing else that was asked for is missing.
+        """
         if not self._options.zip:
             return summarise(ledger, run, notices=notices)
         from buildrunner.package import package
@@ -406,7 +465,8 @@ class BuildServer:
             return self._undelivered(ledger, run, (*notices, str(exc)))
         finally:
             self._packaging = None
-        run = ledger.set_run(run, archive=archive, exit_code=exit_code(ledger, run))
+        code = exit_code(ledger, run) if reported else PackageError.exit_code
+        run = ledger.set_run(run, archive=archive, exit_code=code)
         self._emit(Packaged(path=archive["path"], sha256=archive["sha256"], files=archive["files"]))
         return summarise(ledger, run, notices=notices + changed)
 

@@ -16,6 +16,8 @@ from buildrunner.receipt import Receipt
 from buildrunner.speedup import Parallelism, parallelism
 
 SCHEMA = "buildrunner.run/1"
+_TIMES = ("wall_seconds", "script_seconds", "concurrency", "bound_seconds", "critical_path_seconds")
+_TOTALS = ("jobs", "passed", "failed", "skipped", "cancelled", "cached", "running", "waiting")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +127,7 @@ def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
         "python": run.python,
         "started": stamp(run.started),
         "finished": stamp(run.finished),
-        "wall_seconds": _round(s.wall_seconds),
-        "script_seconds": _round(s.script_seconds),
-        "concurrency": _round(s.concurrency),
-        "bound_seconds": _round(s.bound_seconds),
-        "critical_path_seconds": _round(s.critical_path_seconds),
+        **{name: _round(getattr(s, name)) for name in _TIMES},
         "eta_seconds": None,
         "totals": _totals(reader, run),
         "workers": [
@@ -138,6 +136,26 @@ def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
         ],
         "results": (_result(run, row) for row in results(reader, run)),
         "archive": run.archive,
+    }
+
+
+def empty_document(target: str, jobs: int) -> dict[str, Any]:
+    """The document where there was nothing to run, with all its fields: `run` is null."""
+    return {
+        "schema": SCHEMA,
+        "run": None,
+        "target": target,
+        "state": "finished",
+        "jobs": jobs,
+        "python": None,
+        "started": None,
+        "finished": None,
+        **dict.fromkeys(_TIMES, 0.0),
+        "eta_seconds": None,
+        "totals": dict.fromkeys(_TOTALS, 0),
+        "workers": [],
+        "results": [],
+        "archive": None,
     }
 
 

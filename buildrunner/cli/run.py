@@ -65,6 +65,7 @@ from buildrunner.plan import Order
     help="How many runs the record keeps; older ones are forgotten.",
 )
 @option("--events", metavar="FILE", help="Write what happens as JSON lines, while it happens.")
+@option("--junitxml", metavar="FILE", help="Write a JUnit report when the scripts have ended.")
 @json_option
 @option("-q", "--quiet", is_flag=True, help="Only failures.")
 @option("-v", "--verbose", is_flag=True, help="Every script.")
@@ -91,6 +92,7 @@ def command(
     Without a TARGET it runs the folder python_source. Words after -- are passed to every script.
     """
     from buildrunner.config import Options
+    from buildrunner.errors import NothingLeft
     from buildrunner.machine import seconds_since_process_start
     from buildrunner.server import BuildServer
 
@@ -109,7 +111,15 @@ def command(
     server = BuildServer.from_options(
         options, listeners=listeners(quiet=quiet, verbose=verbose), age=seconds_since_process_start()
     )
-    summary = server.run(resume=resume, handle_signals=True)
+    try:
+        summary = server.run(resume=resume, handle_signals=True)
+    except NothingLeft:
+        if as_json:
+            from buildrunner.cli.out import print_document
+            from buildrunner.summary import empty_document
+
+            print_document(empty_document(" ".join(options.targets), options.slots))
+        raise
     show(summary, as_json=as_json, quiet=quiet, verbose=verbose)
     return summary.exit_code
 
