@@ -1,5 +1,6 @@
 """`buildrunner run`: from folder to zip."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -134,9 +135,12 @@ def listeners(*, quiet: bool, verbose: bool) -> list[Any]:
 def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
     """The document or the report, on stdout. Nobody reading it changes nothing about the run."""
     from buildrunner.ledger import Reader
+    from buildrunner.reports import github
 
     reader = Reader.open(Path(summary.state_dir))
     handler = _only_twice()
+    out = sys.stderr if as_json else sys.stdout
+    runner = out if isinstance(out, github.Inert) else None
     try:
         if as_json:
             from buildrunner.cli.out import print_document
@@ -150,7 +154,9 @@ def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         elif not quiet or summary.notices or summary.exit_code:
             from buildrunner.reports.text import console, print_report
 
-            print_report(console(), summary, reader, verbose=verbose, quiet=quiet)
+            print_report(console(), summary, reader, verbose=verbose, quiet=quiet, failures=not runner)
+        if runner:
+            github.report(runner, summary, reader, os.environ)
         sys.stdout.flush()
     except BrokenPipeError:
         pass  # the run's own exit code still counts

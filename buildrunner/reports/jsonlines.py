@@ -26,6 +26,7 @@ from buildrunner.events import Event, JobEnded, Tick
 from buildrunner.job import JobState
 from buildrunner.ledger import RunRow
 from buildrunner.naming import display
+from buildrunner.reports.github import inert
 from buildrunner.summary import attempt_document, stamp
 
 SCHEMA = "buildrunner.events/1"
@@ -96,7 +97,7 @@ class JsonLines:
         if not isinstance(event, Tick):
             self._seq += 1
             document = self._document(event)
-            self._waiting.append((self._seq, document["event"], json.dumps(document).encode("ascii") + b"\n"))
+            self._waiting.append((self._seq, document["event"], inert(json.dumps(document)).encode("ascii") + b"\n"))
         self._write()
 
     def close(self) -> str | None:

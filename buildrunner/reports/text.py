@@ -36,8 +36,16 @@ def console() -> Console:
     return out
 
 
-def print_report(out: Console, summary: Summary, reader: Reader, *, verbose: bool = False, quiet: bool = False) -> None:
-    """The table, the figures, and last the failures in full."""
+def print_report(
+    out: Console,
+    summary: Summary,
+    reader: Reader,
+    *,
+    verbose: bool = False,
+    quiet: bool = False,
+    failures: bool = True,
+) -> None:
+    """The table, the figures, and last the failures in full, unless somebody else shows them."""
     run = summary.run
     if not quiet:
         out.print()
@@ -48,7 +56,8 @@ def print_report(out: Console, summary: Summary, reader: Reader, *, verbose: boo
     if run.state == "interrupted":
         left = summary.totals["waiting"] + summary.totals["cancelled"]
         out.print(f"interrupted with {count(left, 'script')} left to run; {how_to_go_on(reader, run)}", soft_wrap=True)
-    print_failures(out, summary, reader)
+    if failures:
+        print_failures(out, summary, reader)
 
 
 def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
