@@ -13,26 +13,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildrunner import adoption, assignments
 from buildrunner.choice import choose
 from buildrunner.config import Options
 from buildrunner.control import Control
-from buildrunner.errors import BuildrunnerError, LedgerBusy, LedgerError, PackageError, UsageError
+from buildrunner.errors import BuildrunnerError, LedgerBusy, LedgerError, NothingLeft, PackageError, UsageError
 from buildrunner.events import Event, Listener, Packaged, Packaging, RunEnded, RunStarted
 from buildrunner.interpreters import choose_python
 from buildrunner.job import FINAL_STATES, Job, JobEvent, JobState, advance
 from buildrunner.ledger import Ledger, RunRow, spec_from_json
 from buildrunner.loop import Loop
 from buildrunner.naming import display
-from buildrunner.outputfolder import OutputFolder, reopen
+from buildrunner.outputfolder import OutputFolder, reopen, replaced
 from buildrunner.plan import Plan, medians
 from buildrunner.pool import WorkerPool
 from buildrunner.reports.words import command
 from buildrunner.scan import make_batch
 from buildrunner.strays import Strays
 from buildrunner.summary import Summary, exit_code, summarise, wall_seconds
+
+if TYPE_CHECKING:
+    from buildrunner.reports.jsonlines import JsonLines
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -92,6 +95,7 @@ class BuildServer:
         self._signal: int | None = None
         self._packaging: RunRow | None = None
         self._own_process = False
+        self._events: JsonLines | None = None
 
     def run(self, *, resume: bool = False, handle_signals: bool = False) -> Summary:
         """Run everything, package, and sum up. With `resume`, first look for an interrupted run of the same target.
@@ -103,13 +107,18 @@ class BuildServer:
         self._begin()
         python, why = choose_python(options.python, os.environ)
         batch = make_batch(options, python)
-        self._check_destination()
         with self._signals(handle_signals), ExitStack() as stack:
+            self._check_destinations()
+            stack.callback(self._close_events)
             ledger = stack.enter_context(Ledger(Path(options.state), purpose=self._purpose()))
             if resume and (left := adoption.interrupted(ledger, batch.key)):
                 self._refuse_other_options(left)
                 return self._resume(ledger, left)
-            choice = choose(ledger, options, batch)
+            try:
+                choice = choose(ledger, options, batch)
+            except NothingLeft:
+                self._write_empty_junit(batch.target)
+                raise
             batch = choice.batch
             folder = OutputFolder(options.output, purpose=self._purpose())
             stack.callback(folder.close)
@@ -169,8 +178,13 @@ class BuildServer:
             notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
             if run is None and (left := adoption.left_behind(ledger, row)):
                 notices += (f"run {left.name} is interrupted: `{command(left, 'resume')}`",)
+            lacked = row.exit_code == PackageError.exit_code
+            unwritten = server._write_junit_late(ledger, row)
+            notices += unwritten
             if row.state == "finished" and row.options["zip"] and not row.archive:
-                return server._deliver_late(ledger, row, notices)
+                return server._deliver_late(ledger, row, notices, reported=not unwritten)
+            if unwritten or lacked:
+                row = ledger.set_run(row, exit_code=PackageError.exit_code if unwritten else exit_code(ledger, row))
             return summarise(ledger, row, notices=notices)
 
     def stop(self) -> None:
@@ -183,7 +197,7 @@ class BuildServer:
         asked = self._options.to_json()
         recorded = Options.from_json(run.options).to_json()
         for name, value in asked.items():
-            if value != recorded[name]:
+            if value != recorded[name] and name not in ("events", "junitxml"):  # they only tell of it
                 raise UsageError(
                     f"run {run.name} was begun with another --{name.replace('_', '-')} "
                     f"({_shown(recorded[name])}, now {_shown(value)}): give the same options, "
@@ -199,8 +213,22 @@ class BuildServer:
         if os.getcwd() != run.options["directory"]:
             raise UsageError(f"run {run.name} was started in {display(run.options['directory'])}: resume it from there")
 
+    def _check_destinations(self, *, resumed: bool = False) -> None:
+        """Ask whether everything that is to be written can be, before anything is run for it."""
+        self._check_destination()
+        if self._options.junitxml:
+            from buildrunner.reports import junit
+
+            junit.check_destination(self._options.junitxml)
+        self._open_events(resumed=resumed)
+
+    def _open_events(self, *, resumed: bool) -> None:
+        if self._options.events and not self._events:
+            from buildrunner.reports.jsonlines import JsonLines
+
+            self._events = JsonLines(self._options.events, resumed=resumed)
+
     def _check_destination(self) -> None:
-        """Ask whether the zip can be written before anything is run for it."""
         if self._options.zip:
             from buildrunner.package import check_destination
 
@@ -208,8 +236,9 @@ class BuildServer:
 
     def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
         self._require_directory(run)
-        self._check_destination()
         with ExitStack() as stack:
+            self._check_destinations(resumed=True)
+            stack.callback(self._close_events)
             folder = reopen(ledger, run, cannot="be carried on", purpose=self._purpose())
             stack.callback(folder.close)
             jobs, revived, spent = [], [], ledger.spent(run)
@@ -257,6 +286,9 @@ class BuildServer:
         journals = ledger.state / "runs" / run.name
         journals.mkdir(parents=True, exist_ok=True)
         before = wall_seconds(ledger, run) if running is not None else 0.0
+        if self._events:
+            self._events.begin(run, {job.spec.name: file for _, file, job in jobs}, resumed=running is not None)
+        listeners = self._hearers()
         pool = self._make_pool(run, folder, journals)
         strays = Strays(run.options["directory"], self._options, [job.spec for _, _, job in jobs])
         control, deaf = self._open_control(ledger.state)
@@ -270,12 +302,12 @@ class BuildServer:
             jobs=jobs,
             assign=assignments.assigner(folder, run.options["directory"], grace=self._options.grace),
             directory=run.options["directory"],
-            listeners=self._listeners,
+            listeners=listeners,
             max_fail=self._options.max_fail,
             grace=self._options.grace,
             deadline=None if self._options.deadline is None else self._began + self._options.deadline,
             control=control,
-            tick=min((seconds for one in self._listeners if (seconds := getattr(one, "tick", None))), default=None),
+            tick=min((seconds for one in listeners if (seconds := getattr(one, "tick", None))), default=None),
         )
         if running is not None:
             adoption.adopt(loop, journals, running)
@@ -315,16 +347,60 @@ class BuildServer:
         except UsageError as exc:
             notices += (str(exc),)
         shutil.rmtree(journals, ignore_errors=True)
+        if unwritten := self._write_junit(ledger, run):
+            notices += unwritten
+            if state != "interrupted":
+                run = ledger.set_run(run, exit_code=PackageError.exit_code)
         if state != "finished":
             return self._end(summarise(ledger, run, notices=notices))
+        return self._deliver_and_end(ledger, run, notices, whole=running is not None, reported=not unwritten)
+
+    def _write_junit(self, ledger: Ledger, run: RunRow) -> tuple[str, ...]:
+        """Write the JUnit report if that was asked for; a sentence when it cannot be."""
+        if not self._options.junitxml:
+            return ()
+        from buildrunner.reports import junit
+
+        path = os.path.relpath(os.path.join(run.options["directory"], self._options.junitxml))
         try:
-            return self._end(self._deliver(ledger, run, notices, whole=running is not None))
+            junit.write(ledger, run, path)
+        except UsageError as exc:
+            return (str(exc),)
+        except OSError as exc:
+            return (f"cannot write the JUnit report {display(path)}: {exc.strerror or exc}",)
+        return ()
+
+    def _write_junit_late(self, ledger: Ledger, run: RunRow) -> tuple[str, ...]:
+        """Write the JUnit report that a finished run still lacks, of its own logs or not at all."""
+        path = self._options.junitxml
+        if not path:
+            return ()
+        if os.path.isfile(os.path.join(run.options["directory"], path)) and run.exit_code != PackageError.exit_code:
+            return ()
+        if gone := replaced(ledger, run):
+            return (f"the JUnit report {display(path)} cannot be written any more: {gone}",)
+        return self._write_junit(ledger, run)
+
+    def _write_empty_junit(self, target: str) -> None:
+        if path := self._options.junitxml:
+            from buildrunner.reports import junit
+
+            try:
+                junit.write_empty(target, path)
+            except OSError as exc:
+                raise PackageError(f"cannot write the JUnit report {display(path)}: {exc.strerror}") from exc
+
+    def _deliver_and_end(
+        self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool, reported: bool
+    ) -> Summary:
+        try:
+            return self._end(self._deliver(ledger, run, notices, whole=whole, reported=reported))
         except Interrupted as exc:
             self._end(replace(summarise(ledger, run), exit_code=exc.exit_code))
             raise
 
     def _end(self, summary: Summary) -> Summary:
-        """Tell the listeners that this was all."""
+        """Tell the listeners that this was all, and the user what they could not write."""
         self._emit(
             RunEnded(
                 run=summary.run.name,
@@ -334,7 +410,15 @@ class BuildServer:
                 totals=summary.totals,
             )
         )
-        return summary
+        missing = self._close_events()
+        return replace(summary, notices=(*summary.notices, missing)) if missing else summary
+
+    def _close_events(self) -> str | None:
+        events, self._events = self._events, None
+        return events.close() if events else None
+
+    def _hearers(self) -> tuple[Listener, ...]:
+        return (*self._listeners, self._events) if self._events else self._listeners
 
     def _open_control(self, state: Path) -> tuple[Control | None, tuple[str, ...]]:
         """What other terminals can ask through; where there is none to be had, a sentence that says so."""
@@ -343,7 +427,7 @@ class BuildServer:
         except OSError as exc:
             return None, (f"`buildrunner cancel` could not have reached this run: {exc.strerror or exc}",)
 
-    def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...]) -> Summary:
+    def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, reported: bool) -> Summary:
         """Make the zip that a finished run still lacks, of its own files or not at all."""
         self._require_directory(run)
         try:
@@ -352,22 +436,31 @@ class BuildServer:
             raise
         except UsageError as exc:
             return self._undelivered(ledger, run, (*notices, str(exc)))
-        try:
-            return self._deliver(ledger, run, notices, whole=True)
-        finally:
-            folder.close()
+        with ExitStack() as stack:
+            stack.callback(folder.close)
+            self._open_events(resumed=True)
+            stack.callback(self._close_events)
+            if self._events:
+                self._events.begin(run, {}, resumed=True)
+            return self._deliver_and_end(ledger, run, notices, whole=True, reported=reported)
 
-    def _deliver(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool = False) -> Summary:
-        """Package a finished run if that was asked for, and sum it up. `whole`: see `package`."""
+    def _deliver(
+        self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool, reported: bool
+    ) -> Summary:
+        """Package a finished run if that was asked for, and sum it up. `whole`: see `package`.
+
+        `reported`: whether nothing else that was asked for is missing.
+        """
         if not self._options.zip:
             return summarise(ledger, run, notices=notices)
         from buildrunner.package import package
 
-        self._packaging = run
+        if self._signal is None:
+            self._emit(Packaging(path=self._options.zip))
+        self._packaging = run  # from here on a signal ends it, but no listener in the middle of a line
         try:
             if self._signal is not None:
                 raise Interrupted(self._signal, run)
-            self._emit(Packaging(path=self._options.zip))
             self._check_destination()  # again: meanwhile a script may have put something there
             archive, changed = package(
                 ledger, run, self._options.zip, with_report=self._options.with_report, whole=whole
@@ -379,7 +472,8 @@ class BuildServer:
             return self._undelivered(ledger, run, (*notices, str(exc)))
         finally:
             self._packaging = None
-        run = ledger.set_run(run, archive=archive, exit_code=exit_code(ledger, run))
+        code = exit_code(ledger, run) if reported else PackageError.exit_code
+        run = ledger.set_run(run, archive=archive, exit_code=code)
         self._emit(Packaged(path=archive["path"], sha256=archive["sha256"], files=archive["files"]))
         return summarise(ledger, run, notices=notices + changed)
 
@@ -422,7 +516,7 @@ class BuildServer:
         )
 
     def _emit(self, event: Event) -> None:
-        for listener in self._listeners:
+        for listener in self._hearers():
             listener.on_event(event)
 
     def _purpose(self) -> str:

@@ -13,9 +13,12 @@ from buildrunner.forecast import Outlook, Remaining
 from buildrunner.job import FINAL_STATES, JobState
 from buildrunner.ledger import AttemptRow, Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.plan import Plan
+from buildrunner.receipt import Receipt
 from buildrunner.speedup import Parallelism, parallelism
 
 SCHEMA = "buildrunner.run/1"
+_TIMES = ("wall_seconds", "script_seconds", "concurrency", "bound_seconds", "critical_path_seconds")
+_TOTALS = ("jobs", "passed", "failed", "skipped", "cancelled", "cached", "running", "waiting")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +128,7 @@ def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
         "python": run.python,
         "started": stamp(run.started),
         "finished": stamp(run.finished),
-        "wall_seconds": _round(s.wall_seconds),
-        "script_seconds": _round(s.script_seconds),
-        "concurrency": _round(s.concurrency),
-        "bound_seconds": _round(s.bound_seconds),
-        "critical_path_seconds": _round(s.critical_path_seconds),
+        **{name: _round(getattr(s, name)) for name in _TIMES},
         "eta_seconds": _round(left.seconds) if (left := remaining(reader, run)) else None,
         "totals": _totals(reader, run),
         "workers": [
@@ -160,6 +159,26 @@ def remaining(reader: Reader, run: RunRow) -> Remaining | None:
         elif name in at_work:
             outlook.started(name, since[name])
     return outlook.remaining(now)
+
+
+def empty_document(target: str, jobs: int) -> dict[str, Any]:
+    """The document where there was nothing to run, with all its fields: `run` is null."""
+    return {
+        "schema": SCHEMA,
+        "run": None,
+        "target": target,
+        "state": "finished",
+        "jobs": jobs,
+        "python": None,
+        "started": None,
+        "finished": None,
+        **dict.fromkeys(_TIMES, 0.0),
+        "eta_seconds": None,
+        "totals": dict.fromkeys(_TOTALS, 0),
+        "workers": [],
+        "results": [],
+        "archive": None,
+    }
 
 
 def history_document(reader: Reader, run: RunRow) -> dict[str, Any]:
@@ -220,27 +239,46 @@ def _shown(row: ResultRow, at_work: Collection[str]) -> ResultRow:
 
 
 def _result(run: RunRow, row: ResultRow) -> dict[str, Any]:
-    ran = row.outcome is not None or row.state is JobState.RUNNING
+    started = row.outcome is not None or row.state is JobState.RUNNING
+    return attempt_document(
+        run, row, name=row.name, file=row.file, state=row.state, attempts=row.attempts, logs=started
+    ) | {"total_seconds": _round(row.total_seconds), "lost": row.lost}
+
+
+def attempt_document(
+    run: RunRow,
+    end: ResultRow | Receipt,
+    *,
+    name: str,
+    file: str,
+    state: JobState,
+    attempts: int,
+    number: int | None = None,
+    logs: bool = True,
+) -> dict[str, Any]:
+    """How an attempt ended, with the fields of a result of `run --json`; what only the ledger knows is left out.
+
+    `file` is the job's name in the output folder. With `number` the logs are those of an earlier attempt; without
+    `logs` there are none.
+    """
     return {
-        "name": row.name,
-        "state": row.state,
-        "outcome": row.outcome,
-        "exit_code": row.exit_code,
-        "signal": row.signal,
-        "mode": row.mode,
-        "seconds": _round(row.seconds),
-        "total_seconds": _round(row.total_seconds),
-        "cpu_seconds": _round(row.cpu_seconds),
-        "max_rss_bytes": row.max_rss_bytes,
-        "attempts": row.attempts,
-        "lost": row.lost,
-        "started": stamp(row.started),
-        "worker": row.worker,
-        "stdout": log_path(run, row.file, "out") if ran else None,
-        "stderr": log_path(run, row.file, "err") if ran else None,
-        "outputs": [output_path(run, row.file, o.path) for o in row.outputs],
-        "skipped_outputs": [output_path(run, row.file, path) for path in row.skipped_outputs],
-        "error": row.error,
+        "name": name,
+        "state": state,
+        "outcome": end.outcome,
+        "exit_code": end.exit_code,
+        "signal": end.signal,
+        "mode": end.mode,
+        "seconds": _round(end.seconds),
+        "cpu_seconds": _round(end.cpu_seconds),
+        "max_rss_bytes": end.max_rss_bytes,
+        "attempts": attempts,
+        "started": stamp(end.started),
+        "worker": end.worker,
+        "stdout": log_path(run, file, "out", number) if logs else None,
+        "stderr": log_path(run, file, "err", number) if logs else None,
+        "outputs": [output_path(run, file, o.path) for o in end.outputs],
+        "skipped_outputs": [output_path(run, file, path) for path in end.skipped_outputs],
+        "error": end.error,
     }
 
 

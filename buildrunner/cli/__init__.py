@@ -180,3 +180,10 @@ def _mend_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from buildrunner.reports import github
+
+        if github.active(os.environ):
+            for name in ("stdout", "stderr"):
+                if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+                    setattr(sys, name, github.Inert.instead_of(stream))

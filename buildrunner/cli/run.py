@@ -63,6 +63,8 @@ from buildrunner.plan import Order
     help="How many runs the record keeps; older ones are forgotten.",
 )
 @option("-n", "--dry-run", is_flag=True, help="Only show what would run, as `buildrunner plan` does.")
+@option("--events", metavar="FILE", help="Write what happens as JSON lines, while it happens.")
+@option("--junitxml", metavar="FILE", help="Write a JUnit report when the scripts have ended.")
 @json_option
 @option("-q", "--quiet", is_flag=True, help="Only failures.")
 @option("-v", "--verbose", is_flag=True, help="Every script.")
@@ -90,9 +92,12 @@ def command(
     Without a TARGET it runs the folder python_source. Words after -- are passed to every script.
     """
     from buildrunner.config import Options
+    from buildrunner.errors import NothingLeft
     from buildrunner.machine import seconds_since_process_start
     from buildrunner.server import BuildServer
 
+    if as_json and settings["events"] in ("/dev/stdout", "/dev/fd/1"):
+        raise click.UsageError("--json and --events cannot both have standard output: name a file with --events FILE")
     options = Options(
         targets=targets,
         output=output,
@@ -108,9 +113,17 @@ def command(
 
         show_plan(options, as_json, verbose)
         return 0
-    with progress(quiet=quiet, verbose=verbose) as listeners:
-        server = BuildServer.from_options(options, listeners=listeners, age=seconds_since_process_start())
-        summary = server.run(resume=resume, handle_signals=True)
+    try:
+        with progress(quiet=quiet, verbose=verbose) as listeners:
+            server = BuildServer.from_options(options, listeners=listeners, age=seconds_since_process_start())
+            summary = server.run(resume=resume, handle_signals=True)
+    except NothingLeft:
+        if as_json:
+            from buildrunner.cli.out import print_document
+            from buildrunner.summary import empty_document
+
+            print_document(empty_document(" ".join(options.targets), options.slots))
+        raise
     show(summary, as_json=as_json, quiet=quiet, verbose=verbose)
     return summary.exit_code
 
@@ -139,9 +152,12 @@ def _can_redraw() -> bool:
 def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
     """The document or the report, on stdout. Nobody reading it changes nothing about the run."""
     from buildrunner.ledger import Reader
+    from buildrunner.reports import github
 
     reader = Reader.open(Path(summary.state_dir))
     handler = _only_twice()
+    out = sys.stderr if as_json else sys.stdout
+    runner = out if isinstance(out, github.Inert) else None
     try:
         if as_json:
             from buildrunner.cli.out import print_document
@@ -155,7 +171,9 @@ def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         elif not quiet or summary.notices or summary.exit_code:
             from buildrunner.reports.text import console, print_report
 
-            print_report(console(), summary, reader, verbose=verbose, quiet=quiet)
+            print_report(console(), summary, reader, verbose=verbose, quiet=quiet, failures=not runner)
+        if runner:
+            github.report(runner, summary, reader, os.environ)
         sys.stdout.flush()
     except BrokenPipeError:
         pass  # the run's own exit code still counts

@@ -14,15 +14,14 @@ from buildrunner.config import Options
 from buildrunner.job import JobState
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.machine import cpus
-from buildrunner.naming import display, display_lines
+from buildrunner.naming import display
 from buildrunner.outputfolder import held, replaced
+from buildrunner.reports.tail import last_words
 from buildrunner.reports.words import about, command, count, row_ending, seconds, shell, size
-from buildrunner.summary import Summary, idle, log_path, real_state, results, summarise
+from buildrunner.summary import Summary, idle, real_state, results, summarise
 
 _ROWS = 20
 _FAILURES = 50
-_TAIL_LINES = 10
-_TAIL_BYTES = 8192
 
 
 class _Console(Console):
@@ -38,8 +37,16 @@ def console() -> Console:
     return out
 
 
-def print_report(out: Console, summary: Summary, reader: Reader, *, verbose: bool = False, quiet: bool = False) -> None:
-    """The table, the figures, and last the failures in full."""
+def print_report(
+    out: Console,
+    summary: Summary,
+    reader: Reader,
+    *,
+    verbose: bool = False,
+    quiet: bool = False,
+    failures: bool = True,
+) -> None:
+    """The table, the figures, and last the failures in full, unless somebody else shows them."""
     run = summary.run
     if not quiet:
         out.print()
@@ -49,7 +56,8 @@ def print_report(out: Console, summary: Summary, reader: Reader, *, verbose: boo
         out.print(f"note: {notice}", soft_wrap=True)
     if run.state != "running" and (left := summary.totals["waiting"] + summary.totals["cancelled"]):
         out.print(f"{run.state} with {count(left, 'script')} left to run; {how_to_go_on(reader, run)}", soft_wrap=True)
-    print_failures(out, summary, reader)
+    if failures:
+        print_failures(out, summary, reader)
 
 
 def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
@@ -136,36 +144,15 @@ def failure_lines(run: RunRow, row: ResultRow, gone: str | None = None) -> Itera
     yield Text.assemble((display(row.name), "bold"), f": {row_ending(row)}{attempts}, {seconds(row.seconds)}")
     if row.error:
         yield Text(f"    {display(row.error)}")
-    stderr = log_path(run, row.file, "err")
     if gone:
         yield Text(f"    its logs are no longer there: {gone}")
         yield Text(f"    alone: {alone_command(run, row)}")
         return
-    lines = last_lines(os.path.join(run.options["directory"], stderr))
-    if not lines:
-        stdout = log_path(run, row.file, "out")
-        lines = last_lines(os.path.join(run.options["directory"], stdout))
-        stderr = stdout if lines else stderr
+    lines, log = last_words(run, row)
     for line in lines:
         yield Text(f"    | {line}", style="dim")
-    yield Text(f"    log: {display(stderr)}")
+    yield Text(f"    log: {display(log)}")
     yield Text(f"    alone: {alone_command(run, row)}")
-
-
-def last_lines(path: str) -> list[str]:
-    """The last lines of a log, safe to show."""
-    try:
-        with open(path, "rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            start = max(0, end - _TAIL_BYTES)
-            file.seek(start)
-            text = file.read().decode("utf-8", "surrogateescape")
-    except OSError:
-        return []
-    lines = display_lines(text.rstrip("\n").replace("\r\n", "\n")).split("\n")
-    if start and len(lines) > 1:
-        lines = lines[1:]
-    return lines[-_TAIL_LINES:] if text.strip() else []
 
 
 def alone_command(run: RunRow, row: ResultRow) -> str:

@@ -9,9 +9,10 @@ from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display
 from buildrunner.outputfolder import held
 from buildrunner.plan import Order, Plan, medians
-from buildrunner.reports.text import alone_command, last_lines
+from buildrunner.reports.tail import last_words
+from buildrunner.reports.text import alone_command
 from buildrunner.reports.words import command, count, ending, row_ending, seconds
-from buildrunner.summary import log_path, real_state, results, stamp
+from buildrunner.summary import real_state, results, stamp
 
 Reason = tuple[str, str]
 
@@ -170,12 +171,9 @@ def _logs(run: RunRow, row: ResultRow) -> Iterator[Reason]:
     if row.file not in names:
         yield "logs", f"no longer there: {gone}"
     elif row.state is JobState.FAILED:
-        for suffix in ("err", "out"):
-            path = log_path(run, row.file, suffix)
-            if lines := last_lines(os.path.join(run.options["directory"], path)):
-                yield "last words", "\n".join(lines)
-                yield "log", display(path)
-                break
+        lines, path = last_words(run, row)
+        yield "last words", "\n".join(lines)
+        yield "log", display(path)
     if row.state in (JobState.FAILED, JobState.CANCELLED):
         yield "alone", alone_command(run, row)
 
