@@ -1,23 +1,24 @@
 """How long it will take: before a run by playing the plan through, during a run from what is behind it.
 
 Pure: durations and times are arguments. What is known of a job are the seconds it took in its last few runs; a job
-nobody has seen is taken to last as long as others that nobody had seen did in this run, or else as long as the known
-ones on average.
+nobody has seen is taken to last as long as others that nobody had seen do in this run, and as the known ones do.
 """
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 
 from buildrunner.job import JobSpec
 from buildrunner.plan import Order, Plan
 
 _ONE_TIME = 0.15  # of its duration: how far a job may be off that was seen once
-_AT_LEAST = 0.02  # of its duration: how far any job may be off
-_DRIFT = 0.3  # how far this machine may be off today, as a share, before anything has ended
-_OVERDUE = 0.1  # of the time it has had: what a job that is overdue may still take
+_DRIFT = 0.4  # how far this machine may be off today, as a share, before anything has ended
+_ONE_DRIFT = 0.1  # how far one job's share may be from the machine's
+_DOUBT = 3  # endings of jobs nobody had seen: what it takes to believe that they last about as long as one another
+_SHORTEST = 1e-6  # seconds a job is taken to last at least, so that shares of it can be said
 _MARGIN = 1.65  # standard deviations on either side: nine times in ten it is within
+_OF_SEVERAL = 0.6  # standard deviations by which the last of a few jobs is later than the one expected to be last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class Outlook:
             self._others.add(seconds)
         self._running: dict[str, float] = {}
         self._left = set(self._known)  # of these, still waiting
-        self._predicted = self._observed = 0.0
+        self._predicted = self._observed = self._off = 0.0  # seconds of known jobs that ended; variance
         self._ended = 0
 
     def started(self, name: str, now: float) -> None:
@@ -105,6 +106,8 @@ class Outlook:
     def returned(self, name: str) -> None:
         """The job waits again."""
         self._running.pop(name, None)
+        if name in self._left:
+            return
         if name in self._known:
             self._left.add(name)
             self._waiting.add(*self._known[name])
@@ -119,42 +122,48 @@ class Outlook:
         if name in self._known:
             self._predicted += self._known[name][0]
             self._observed += seconds
+            self._off += self._known[name][1] ** 2
             self._ended += 1
         else:
-            self._strangers.add(seconds)
+            self._strangers.add(max(seconds, _SHORTEST))
 
     def dropped(self, name: str) -> None:
         """The job will not run."""
         self._running.pop(name, None)
         self._leave(name)
 
-    def expected(self, name: str) -> float | None:
-        """Seconds the job is expected to take, None when there is nothing to go by."""
-        if name in self._known:
-            return self._known[name][0]
-        return self._stranger()[0] if self._has_basis() else None
-
     def remaining(self, now: float) -> Remaining | None:
         """The time left, None when there is nothing to go by."""
         if (self._unknown or self._running.keys() - self._known.keys()) and not self._has_basis():
             return None
-        drift, drift_error = self._drift()
-        mean, error, mean_error = self._stranger()
+        drift, drift_error = self._drift(now)
+        mean, error, mean_error = self._stranger(now, drift)
         number = len(self._unknown)
-        total = self._waiting.seconds * drift + number * mean
-        variance = self._waiting.variance + number * error**2
-        unsure = (self._waiting.seconds * drift_error) ** 2 + (number * mean_error) ** 2
-        last = max(self._longest_waiting() * drift, mean if number else 0.0)
+        work = self._waiting.seconds * drift + number * mean
+        variance = self._waiting.variance * drift**2 + number * error**2
+        together = hypot(self._waiting.seconds * drift_error, number * mean_error)  # what is off for all alike
+        longest = max(self._longest_waiting() * drift, mean if number else 0.0)
+        last = latest = 0.0  # of what runs: when the last one is expected to end, and by when it will have
         for name, since in self._running.items():
-            seconds, off = self._known.get(name, (mean, error))
-            had = max(0.0, now - since)
-            left = max(seconds * drift - had, _OVERDUE * had)
-            total += left
+            if name in self._known:
+                seconds, off = self._known[name]
+                seconds, off = seconds * drift, hypot(off * drift, seconds * drift_error)
+            else:
+                seconds, off = mean, hypot(error, mean_error)
+            left, off = _still(seconds, off, max(0.0, now - since))
+            work += left
             variance += off**2
-            last = max(last, left)
-        busy = min(self._workers, number + len(self._left) + len(self._running)) or 1
-        spread = sqrt(variance + unsure) / busy
-        return Remaining(seconds=max(total / busy, last), plus_minus=_MARGIN * spread)
+            last = max(last, left + (_OF_SEVERAL * off if len(self._running) > 1 else 0.0))
+            latest = max(latest, left + _MARGIN * off)
+        waiting = number + len(self._left)
+        busy = min(self._workers, waiting + len(self._running)) or 1
+        # What starts last ends somewhere between the others' end and its own length later.
+        ragged = (1 - 1 / busy) / 2 * work / (waiting + len(self._running)) if waiting else 0.0
+        if number:
+            ragged = max(ragged, (1 - 1 / busy) * number / waiting * (mean + error**2 / mean))
+        seconds = max(work / busy + ragged / 2, longest, last)
+        spread = sqrt(variance + together**2) / busy + ragged / 2
+        return Remaining(seconds=seconds, plus_minus=max(_MARGIN * spread, latest - seconds))
 
     def _leave(self, name: str) -> None:
         if name in self._left:
@@ -170,56 +179,83 @@ class Outlook:
     def _has_basis(self) -> bool:
         return self._strangers.count + self._others.count > 0
 
-    def _stranger(self) -> tuple[float, float, float]:
-        """What a job nobody has seen may take: seconds, how far one may be off, how far their mean may be."""
-        sample = self._strangers if self._strangers.count else self._others
-        if not sample.count:
-            return 0.0, 0.0, 0.0
-        error = sample.deviation if sample.count > 1 else sample.mean
-        return sample.mean, error, error / sqrt(sample.count) if sample is self._strangers else sample.mean / 2
+    def _stranger(self, now: float, drift: float) -> tuple[float, float, float]:
+        """What a job nobody has seen may take: seconds, how far one may be off, how far their mean may be.
 
-    def _drift(self) -> tuple[float, float]:
+        Known jobs count like one stranger that has ended. What runs has not ended yet and so is longer than what
+        has: the more they differ, the more of its time counts
+        (B. Epstein and M. Sobel, Life testing, 1953: the mean of exponential times that are cut off).
+        """
+        sample = self._strangers
+        count, total = sample.count, sample.sum
+        if self._others.count:
+            count, total = count + 1, total + self._others.sum / self._others.count * drift
+        if not count:
+            return 0.0, 0.0, 0.0
+        mean = total / count
+        variance = (_DOUBT * mean**2 + sample.squares) / (_DOUBT + sample.count)
+        going = sum(max(0.0, now - since) for name, since in self._running.items() if name not in self._known)
+        mean += min(1.0, variance / mean**2) * going / count
+        error = sqrt((_DOUBT * mean**2 + sample.squares) / (_DOUBT + sample.count))
+        return mean, error, error / sqrt(max(1, sample.count))
+
+    def _drift(self, now: float) -> tuple[float, float]:
         """By what factor scripts take longer today than they did, and how far that may be off."""
-        if not self._ended:
+        predicted, observed, variance, number = self._predicted, self._observed, self._off, self._ended
+        for name, since in self._running.items():
+            if name in self._known and now - since > self._known[name][0]:  # overdue: it tells already
+                seconds, off = self._known[name]
+                predicted, observed, variance, number = (
+                    predicted + seconds, observed + now - since, variance + off**2, number + 1,
+                )  # fmt: skip
+        if not predicted:
             return 1.0, _DRIFT
-        prior = self._predicted / self._ended * self._workers  # a job a worker that goes as it always did
-        return (self._observed + prior) / (self._predicted + prior), _DRIFT / sqrt(1 + self._ended)
+        of_sample = variance / predicted**2 + _ONE_DRIFT**2 / number
+        weight = _DRIFT**2 / (_DRIFT**2 + of_sample)
+        return 1.0 + weight * (observed / predicted - 1.0), sqrt(weight * of_sample)
+
+
+def _still(seconds: float, off: float, had: float) -> tuple[float, float]:
+    """What a job may still take after it had some time, and by how much that may be off.
+
+    The more its time may be off, the less it matters what it had (as with gamma times). One that is overdue may take
+    as long again as it is overdue, who knows.
+    """
+    usual = seconds - had
+    left = max(usual, min(1.0, (off / seconds) ** 2) * seconds, -usual)
+    return left, max(off if usual > -off else 0.0, -usual, min(off, left))
 
 
 class _Sums:
     """Seconds and variance of jobs that come and go."""
 
     def __init__(self) -> None:
+        self.count = 0
         self.seconds = self.variance = 0.0
 
     def add(self, seconds: float, error: float) -> None:
+        self.count += 1
         self.seconds += seconds
         self.variance += error**2
 
     def remove(self, seconds: float, error: float) -> None:
-        self.seconds = max(0.0, self.seconds - seconds)
-        self.variance = max(0.0, self.variance - error**2)
+        self.count -= 1
+        self.seconds = max(0.0, self.seconds - seconds) if self.count else 0.0  # no rounding is left of nothing
+        self.variance = max(0.0, self.variance - error**2) if self.count else 0.0
 
 
 class _Sample:
-    """Mean and standard deviation of values that come one by one."""
+    """Values that come one by one: how many, their sum, and their squared distances from their mean, summed."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._sum = self._squares = 0.0
+        self.sum = self.squares = 0.0
 
     def add(self, value: float) -> None:
+        before = self.sum / self.count if self.count else value
         self.count += 1
-        self._sum += value
-        self._squares += value**2
-
-    @property
-    def mean(self) -> float:
-        return self._sum / self.count
-
-    @property
-    def deviation(self) -> float:
-        return sqrt(max(0.0, self._squares / self.count - self.mean**2))
+        self.sum += value
+        self.squares += (value - before) * (value - self.sum / self.count)
 
 
 def _typical(times: Sequence[float]) -> tuple[float, float]:
@@ -227,5 +263,5 @@ def _typical(times: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(times)
     middle = len(ordered) // 2
     seconds = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-    off = (ordered[-1] - ordered[0]) / 2 if len(ordered) > 1 else _ONE_TIME * seconds
-    return seconds, max(off, _AT_LEAST * seconds)
+    seconds = max(seconds, _SHORTEST)
+    return seconds, sqrt(((_ONE_TIME * seconds) ** 2 + sum((t - seconds) ** 2 for t in times)) / len(times))

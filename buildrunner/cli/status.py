@@ -27,7 +27,7 @@ def command(run: str | None, state: str, as_json: bool, verbose: bool) -> int:
             return 0
         from buildrunner.naming import display
         from buildrunner.reports.text import console, how_to_go_on, print_report, print_running
-        from buildrunner.reports.words import about
+        from buildrunner.reports.words import time_left
 
         out = console()
         now = real_state(reader, row)
@@ -35,7 +35,7 @@ def command(run: str | None, state: str, as_json: bool, verbose: bool) -> int:
         if now == "running":
             print_running(out, reader, row)
             if left := remaining(reader, row):
-                out.print(f"about {about(left.seconds)} ± {about(left.plus_minus)} left", soft_wrap=True)
+                out.print(time_left(left), soft_wrap=True)
         elif now == "interrupted" and row.state == "running":
             out.print(f"its server ended without a word; {how_to_go_on(reader, row)}", soft_wrap=True)
         print_report(out, summarise(reader, row), reader, verbose=verbose)

@@ -34,20 +34,26 @@ from buildrunner.events import (
     WorkerLost,
 )
 from buildrunner.forecast import Outlook
-from buildrunner.job import JobState
+from buildrunner.job import UNSPENT, JobState
 from buildrunner.naming import display
-from buildrunner.reports.words import about, count, ended_line, rate, run_line, seconds, stopping_line
+from buildrunner.reports.words import about, count, ended_line, rate, run_line, seconds, stopping_line, time_left
 
 SLOW = 3.0  # times its usual duration, from which on a script is called slow
 _SLOW_AT_LEAST = 1.0  # seconds a script must have had before anybody worries
 _FRAME = 0.1  # seconds between two drawings at the least
+_STALE = 1.0  # seconds after which a drawing is repeated although nothing in it has changed
 _WINDOW = 30.0  # seconds the throughput is taken from
 _BAR = 20  # columns
+_NARROW = 60  # columns; below, lanes are labelled with the bare number
+_TINY = 30  # columns; below, lanes do without the usual time
 _SMALLEST = 10  # columns; a narrower terminal is drawn as if it had these
 
 
 class Screen:
-    """A listener that draws. `close` leaves the terminal as it was, whatever has happened."""
+    """A listener that draws. `close` leaves the terminal as it was, whatever has happened.
+
+    What happens is shown with the next frame, so however much happens, no more than ten frames a second are drawn.
+    """
 
     tick = 0.2
 
@@ -58,8 +64,7 @@ class Screen:
         self._console = Console(
             file=StringIO(),
             force_terminal=True,
-            color_system=colours.color_system,  # type: ignore[arg-type]  # its own names
-            no_color=colours.no_color,
+            color_system=None if colours.no_color else colours.color_system,  # type: ignore[arg-type]  # its own names
             highlight=False,
             emoji=False,
             markup=False,
@@ -68,13 +73,14 @@ class Screen:
         self._plain = not _can_say("━─·…±", stream)
         self._lanes: dict[int, deque[_Lane]] = {}
         self._outlook: Outlook | None = None
-        self._began = self._drawn = clock()
+        self._began = self._drawn = self._written = clock()
         self._ends: deque[float] = deque()
         self._workers = self._total = self._done = self._failed = self._started_with = 0
         self._warned: set[str] = set()
-        self._stopping = ""
+        self._stopping = False
         self._packaging = ""
-        self._on = False  # whether a block stands on the terminal
+        self._above: list[str] = []  # lines that stay, to be written with the next frame
+        self._frame: tuple[str, int, int] | None = None  # the block that stands on the terminal, and for which size
 
     def on_event(self, event: Event, /) -> None:
         """Take notice, and draw when the last drawing is old enough."""
@@ -85,7 +91,8 @@ class Screen:
                 self._total, self._done, self._started_with = event.total, event.done, event.done
                 self._workers = event.workers
                 self._outlook = Outlook(event.jobs, event.past, workers=event.workers)
-                self._print(Text(run_line(event)))
+                self._print(run_line(event))
+                self._draw(now)
             case JobStarted():
                 lane = self._lanes.setdefault(event.worker, deque())
                 lane.append(_Lane(event, now))
@@ -100,9 +107,10 @@ class Screen:
                 if self._outlook:
                     self._outlook.dropped(event.job)
             case WorkerLost():
-                self._print(Text(f"worker {event.worker} (process {event.pid}) died and was replaced", style="yellow"))
+                self._print(f"worker {event.worker} (process {event.pid}) died and was replaced", "yellow")
             case Stopping():
-                self._stopping = stopping_line(event)
+                self._stopping = True
+                self._print(stopping_line(event), "yellow")
             case Packaging():
                 self._packaging = f"packaging {display(event.path)}"
                 self._drawn = float("-inf")
@@ -116,10 +124,10 @@ class Screen:
             self._draw(now)
 
     def close(self) -> None:
-        """Take the block off the terminal."""
-        if self._on:
-            self._on = False
-            self._write("\r\x1b[J")
+        """Take the block off the terminal; what happened last is still said."""
+        if self._frame or self._above:
+            self._write("\r\x1b[J" + self._said())
+            self._frame = None
 
     def _begins(self, lane: "_Lane", now: float) -> None:
         lane.since = now
@@ -139,112 +147,121 @@ class Screen:
 
     def _ended(self, event: JobEnded, now: float) -> None:
         receipt = event.receipt
-        self._done = event.done
+        self._done = max(self._done, event.done)
+        ours = False  # not what an earlier server left behind, of which is heard only now
         for lane in self._lanes.values():
             if lane and lane[0].attempt == receipt.attempt:
+                ours = True
                 lane.popleft()
                 if lane:
                     self._begins(lane[0], now)
         if self._outlook:
-            self._outlook.ended(receipt.job, receipt.seconds)
+            if ours and receipt.outcome not in UNSPENT:
+                self._outlook.ended(receipt.job, receipt.seconds)
+            else:  # its time says nothing about how long scripts take
+                self._outlook.dropped(receipt.job)
             if not event.final:
                 self._outlook.returned(receipt.job)
-        self._ends.append(now)
+        if ours:
+            self._ends.append(now)
         if receipt.passed:
             return
         self._failed += event.state is JobState.FAILED
-        style = "red" if event.state is JobState.FAILED else "yellow"
-        self._print(Text(ended_line(event), style=style))
+        self._print(ended_line(event), "red" if event.state is JobState.FAILED else "yellow")
 
     def _warn(self, now: float) -> None:
         for lane in self._lanes.values():
             if lane and lane[0].is_slow(now) and lane[0].attempt not in self._warned:
                 one = lane[0]
                 self._warned.add(one.attempt)
-                usual = seconds(one.usual)
-                self._print(
-                    Text(
-                        f"slow: {display(one.job)} has run for {seconds(now - one.since)}, usually {usual}",
-                        style="yellow",
-                    )
-                )
+                had, usual = seconds(now - one.since), seconds(one.usual)
+                self._print(f"slow: {display(one.job)} has run for {had}, usually {usual}", "yellow")
 
     # drawing
 
-    def _print(self, text: Text) -> None:
+    def _print(self, line: str, style: str = "") -> None:
         """One line that stays, above the block."""
-        self._write("\r\x1b[J" + self._rendered(text) + "\n")
-        self._on = False
-        if self._outlook:
-            self._draw(self._clock())
+        self._above.append(self._rendered(Text(self._speakable(line), style=style)))
+
+    def _said(self) -> str:
+        """The lines that have not been written yet, and now are."""
+        lines, self._above = self._above, []
+        return "".join(line + "\r\n" for line in lines)
 
     def _finish(self, event: RunEnded) -> None:
-        self.close()
         totals = event.totals
         states = ", ".join(
             f"{totals[s]:,} {s}" for s in ("passed", "failed", "skipped", "cancelled", "waiting") if totals[s]
         )
-        style = "bold green" if event.exit_code == 0 else "bold red"
-        self._outlook = None
         self._print(
-            Text(
-                f"{event.state}: {count(totals['jobs'], 'script')}, {states}, in {seconds(event.wall_seconds)}",
-                style=style,
-            )
+            f"{event.state}: {count(totals['jobs'], 'script')}, {states}, in {seconds(event.wall_seconds)}",
+            "bold green" if event.exit_code == 0 else "bold red",
         )
+        self.close()
 
     def _draw(self, now: float) -> None:
+        if self._outlook is None:
+            return  # nothing is announced yet
         self._drawn = now
         width, height = self._size()
         lines = [self._rendered(line, width) for line in self._block(now, width, height)]
-        frame = "\r" + "\x1b[K\r\n".join(lines) + "\x1b[K\x1b[J"
+        block = "\x1b[K\r\n".join(lines) + "\x1b[K\x1b[J"
         if len(lines) > 1:
-            frame += f"\x1b[{len(lines) - 1}A"
-        self._on = True
-        self._write(frame + "\r")
+            block += f"\x1b[{len(lines) - 1}A"
+        frame = (block, width, height)
+        if frame == self._frame and not self._above and now - self._written < _STALE:
+            return
+        self._write("\r" + ("\x1b[J" + self._said() if self._above else "") + block + "\r")
+        self._frame, self._written = frame, now
 
     def _block(self, now: float, width: int, height: int) -> list[Text]:
         """What stands on the screen, as lines: never more than fit."""
-        head = self._progress(now, width)
+        head = self._progress(now, width, max(1, (height - 1) // 2))
         if self._packaging:
-            return [*head, Text(self._packaging, style="dim")][: height - 1]
-        if self._stopping:
-            head.append(Text(self._stopping, style="yellow"))
+            return [*head, Text(self._speakable(self._packaging), style="dim")][: height - 1]
         busy = sorted((worker, lane[0]) for worker, lane in self._lanes.items() if lane)
-        room = max(0, height - 1 - len(head))
-        if len(busy) > room:
-            shown = sorted(sorted(busy, key=lambda b: b[1].since)[: max(0, room - 1)])
-            more = Text(f"{'...' if self._plain else '…'} and {len(busy) - len(shown):,} more at work", style="dim")
-            return [*head, *(self._lane(*b, now, width) for b in shown), more][: height - 1]
-        return [*head, *(self._lane(*b, now, width) for b in busy)]
+        room = height - 1 - len(head)
+        if len(busy) <= room:
+            return [*head, *(self._lane(*b, now, width) for b in busy)]
+        shown = sorted(sorted(busy, key=lambda b: b[1].since)[: max(0, room - 1)])
+        more = Text(f"{'...' if self._plain else '…'} and {len(busy) - len(shown):,} more at work", style="dim")
+        return [*head, *(self._lane(*b, now, width) for b in shown), more][: height - 1]
 
-    def _progress(self, now: float, width: int) -> list[Text]:
-        """The bar, counts, throughput and time left, on as many lines as they need."""
-        dot = " - " if self._plain else " · "
+    def _progress(self, now: float, width: int, most: int) -> list[Text]:
+        """The bar, counts, throughput and time left, on as many lines as they need but not more than so many."""
         parts = [Text(f"{self._done:,}/{self._total:,}", style="bold")]
         if self._failed:
             parts.append(Text(f"{self._failed:,} failed", style="bold red"))
         while self._ends and self._ends[0] < now - _WINDOW:
             self._ends.popleft()
+        spare = []  # what a small terminal does without, first to last
         if self._ends and now > self._began:
-            parts.append(Text(rate(len(self._ends) / min(_WINDOW, now - self._began))))
-        parts.append(Text(about(now - self._began)))
+            spare.append(Text(rate(len(self._ends) / min(_WINDOW, now - self._began))))
+        spare.append(Text(f"{about(now - self._began)} so far"))
+        parts += spare
+        if self._stopping:
+            parts.append(Text("stopping", style="bold yellow"))
+        elif not self._packaging:
+            parts.append(self._time_left(now))
+        while len(lines := self._flowed(parts, width)) > most:
+            parts.remove(spare.pop(0) if spare else parts[-1])
+        return lines
+
+    def _time_left(self, now: float) -> Text:
         left = self._outlook.remaining(now) if self._outlook else None
-        if self._packaging or self._stopping:
-            pass
-        elif left:
-            sign = "+-" if self._plain else "±"
-            parts.append(Text(f"{about(left.seconds)} {sign} {about(left.plus_minus)} left"))
-        else:
-            parts.append(Text("time left unknown", style="dim"))
+        return Text(time_left(left, "+-" if self._plain else "±")) if left else Text("time left unknown", style="dim")
+
+    def _flowed(self, parts: list[Text], width: int) -> list[Text]:
+        """The bar and the parts, on as many lines as they need."""
+        dot = " - " if self._plain else " · "
         lines = [Text()]
         if width >= 2 * _BAR:
-            lines[0].append_text(self._bar())
-        for part in parts:
+            lines[0].append_text(self._bar()).append("  ")
+        for index, part in enumerate(parts):
             if lines[-1].cell_len + len(dot) + part.cell_len >= width and lines[-1].cell_len:
                 lines.append(Text())
-            elif lines[-1].cell_len:
-                lines[-1].append("  " if lines[-1].plain[-1] in "━─#-" else dot)
+            elif index:
+                lines[-1].append(dot)
             lines[-1].append_text(part)
         return lines
 
@@ -256,16 +273,23 @@ class Screen:
     def _lane(self, worker: int, one: "_Lane", now: float, width: int) -> Text:
         slow = one.is_slow(now)
         times = about(max(0.0, now - one.since))
-        times += f" of about {about(one.usual)}" if one.usual is not None else ", new"
+        if width >= _TINY:
+            times += f" of about {about(one.usual)}" if one.usual is not None else ", new"
         end = Text(f"  {times}", style="yellow" if slow else "")
         if one.number > 1:
             end.append(f"  attempt {one.number}", style="yellow")
         if slow:
             end.append("  slow", style="bold yellow")
-        name = Text(f"worker {worker:>{len(str(self._workers - 1))}}  {display(one.job)}")
+        label = f"{'worker ' if width >= _NARROW else ''}{worker:>{len(str(self._workers - 1))}}  "
+        name = Text(self._speakable(label + display(one.job)))
         room = max(_SMALLEST, width - 1 - end.cell_len)
         name.truncate(room, overflow="crop" if self._plain else "ellipsis", pad=True)
         return name.append_text(end)
+
+    def _speakable(self, text: str) -> str:
+        """The text as the stream will write it: what an encoding cannot say takes more columns than it had."""
+        encoding = self._stream.encoding or "ascii"
+        return text.encode(encoding, "backslashreplace").decode(encoding)
 
     def _rendered(self, text: Text, width: int | None = None) -> str:
         """The text with its colours; cut where the terminal would break it, if a width is given."""

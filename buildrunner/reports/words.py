@@ -5,6 +5,7 @@ import shlex
 import signal
 
 from buildrunner.events import JobEnded, RunStarted, Stopping
+from buildrunner.forecast import Remaining
 from buildrunner.job import JobState, Outcome
 from buildrunner.ledger import ResultRow, RunRow
 from buildrunner.naming import display
@@ -39,6 +40,17 @@ def about(value: float) -> str:
     if value < 9.95:
         return f"{value:.1f} s"
     return f"{value:.0f} s" if value < 99.5 else seconds(value)
+
+
+def time_left(left: Remaining, sign: str = "±") -> str:
+    """How long it will go on, and how sure that is.
+
+    >>> time_left(Remaining(seconds=200, plus_minus=12.3)), time_left(Remaining(seconds=2, plus_minus=3))
+    ('3 min 20 s ± 12 s left', 'up to 5.0 s left')
+    """
+    if left.plus_minus >= left.seconds:
+        return f"up to {about(left.seconds + left.plus_minus)} left"
+    return f"{about(left.seconds)} {sign} {about(left.plus_minus)} left"
 
 
 def rate(value: float) -> str:
@@ -127,7 +139,7 @@ def ended_line(event: JobEnded) -> str:
 
 def stopping_line(event: Stopping) -> str:
     """Why the run stops, and what becomes of what runs."""
-    hint = "; what runs is asked to end, Ctrl-C kills it" if event.ends_running else ""
+    hint = ", what runs is asked to end; Ctrl-C kills it" if event.ends_running else ""
     return f"stopping: {event.reason}; nothing new starts{hint}"
 
 
