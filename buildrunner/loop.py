@@ -96,6 +96,7 @@ class Loop:
         self._control = control
         self._tick = tick
         self._ending: dict[str, int] = {}  # attempts that were cancelled by themselves → how often
+        self._unstarted: set[str] = set()  # of these, the ones that came back without having started
         self._asked: list[tuple[Request, dict[str, str]]] = []  # unanswered, and attempts (→ job) they wait for
         self._done = sum(job.state in FINAL_STATES for job in self._jobs.values())
         self._failed = sum(job.state is JobState.FAILED for job in self._jobs.values())
@@ -351,6 +352,7 @@ class Loop:
             self._jobs[name] = self._jobs[name].advanced(JobEvent.RETURN, attempts=-1)
             self._news.append(JobReturned(job=name, attempt=attempt))
             if self._ending.pop(attempt, 0):
+                self._unstarted.add(attempt)
                 self._cancel_waiting(name)
             else:
                 self._plan.put_back(name)
@@ -398,8 +400,7 @@ class Loop:
             self._ending[attempt] = again + 1
             self._pool.end(attempt, 0.0 if again else self._grace)
         with self._ledger.transaction():
-            for name in waiting:  # all of them first: what one leaves behind must not be skipped as its follower
-                self._plan.drop(name)
+            self._plan.drop(waiting)  # all of them first: none must be skipped as the follower of another
             for name in waiting:
                 self._cancel_waiting(name)
         request.matched, request.dropped = len(chosen), waiting
@@ -419,7 +420,12 @@ class Loop:
             if request.jobs is None or not self._current.keys().isdisjoint(attempts):
                 left.append((request, attempts))
             else:
-                request.answer(attempts)
+                came_back = self._unstarted.intersection(attempts)
+                request.dropped = [*request.dropped, *sorted(attempts[attempt] for attempt in came_back)]
+                ran = {attempt: name for attempt, name in attempts.items() if attempt not in came_back}
+                states = {name: self._jobs[name].state for name in ran.values()}
+                request.kept = {name: state for name, state in states.items() if state is not JobState.CANCELLED}
+                request.answer(ran)
         self._asked = left
 
     def answer_all(self) -> None:

@@ -2,6 +2,7 @@
 
 import heapq
 import random
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -141,6 +142,22 @@ def test_what_comes_after_a_taken_job_waits_for_it() -> None:
     assert plan.take() is None
     assert plan.finished("a", passed=True) == []
     assert drain(plan) == "b"
+
+
+def test_what_is_dropped_is_never_handed_out_whatever_ends() -> None:
+    plan = Plan([job("a"), job("b"), job("c", "a"), job("d", "c"), job("e", "a")])
+    plan.drop(["b", "c", "nobody"])
+    assert plan.ready == 1
+    assert plan.finished("c", passed=False) == ["d"]
+    assert drain(plan) == "ae"
+
+
+def test_very_many_are_dropped_in_no_time() -> None:
+    plan = Plan(job(f"j{number}") for number in range(20_000))
+    began = time.monotonic()
+    plan.drop([f"j{number}" for number in range(1, 20_000)])
+    assert time.monotonic() - began < 5
+    assert drain(plan) == "j0"
 
 
 def test_an_empty_plan_has_nothing() -> None:
