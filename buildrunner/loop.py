@@ -49,6 +49,8 @@ _RECENT = 16  # attempts
 _AHEAD_SECONDS = 0.16  # work that should lie with a worker, so that it need not wait for the server
 _MOST_ASSIGNMENT_BYTES = 16384  # longer ones never lie ahead: a socket's buffer (208 KiB) must hold all of them
 
+_LONGEST_WAIT = 86400.0  # seconds; the kernel counts them in milliseconds and 31 bits
+
 _CANCELLED = "cancelled from another terminal"
 
 MakeAssignment = Callable[[JobSpec, str, Attempt], Assignment]
@@ -177,7 +179,8 @@ class Loop:
                 self._hear(self._control)
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._deadline = None
-                self.ask_stop("the deadline has passed")
+                if not self.stopped:  # asking again would kill what has its grace time
+                    self.ask_stop("the deadline has passed")
             if self._tick and not events:
                 self._news.append(Tick())
         self._cut_short = self.stopped and self._done < len(self._jobs)
@@ -186,7 +189,8 @@ class Loop:
 
     def _sooner(self, timeout: float | None) -> float | None:
         """The time to wait, cut short by whatever else is due."""
-        limits = [timeout, self._tick, self._deadline and self._deadline - time.monotonic()]
+        due = self._deadline and min(self._deadline - time.monotonic(), _LONGEST_WAIT)
+        limits = [timeout, self._tick, due]
         return min((max(0.0, limit) for limit in limits if limit is not None), default=None)
 
     def _turn(self, events: Sequence[PoolEvent]) -> None:
