@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from buildrunner.config import Options
 from buildrunner.errors import NothingLeft
@@ -17,18 +18,23 @@ from buildrunner.ledger import Reader
 from buildrunner.naming import display
 from buildrunner.plan import medians, shards
 
+_Parts = list[list[str]]
+_Round = Mapping[str, Any]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """A batch, what its jobs took in their last runs (`past`, seconds), and in `words` which part of its target it is.
 
-    `base` is the number of the newest run that the shards of this round know of, None without shards.
+    `round` is what all shards of one round have in common, None without shards: `base` (the newest run's number when it
+    began), `plan` (a digest of the shards), and `known` (the seconds by which they were made). Each of their runs keeps
+    it, because what earlier runs took may be forgotten, or change when one of them is resumed.
     """
 
     batch: Batch
     past: Mapping[str, Sequence[float]]
     words: str = ""
-    base: int | None = None
+    round: _Round | None = None
 
     @property
     def durations(self) -> dict[str, float]:
@@ -42,16 +48,15 @@ def choose(reader: Reader | None, options: Options, batch: Batch) -> Choice:
     Raises NothingLeft when that is nothing.
     """
     words: list[str] = []
-    base = None
-    past = reader.past_seconds(batch.key, options.args) if reader else {}
+    shard_round = None
+    names = [spec.name for spec in batch.jobs]
+    past = reader.past_seconds(batch.key, options.args, names=names) if reader else {}
     if numbers := options.shard_numbers:
         number, count = numbers
-        base = _base(reader, options, batch.key) if reader else 0
-        known = medians(reader.past_seconds(batch.key, options.args, until=base)) if reader else {}
-        parts = shards([spec.name for spec in batch.jobs], known, count)
+        parts, shard_round = _round(reader, options, batch, medians(past))
         mine = set(parts[number - 1])
         batch = replace(batch, jobs=tuple(spec for spec in batch.jobs if spec.name in mine))
-        words.append(f"shard {options.shard} (plan {_digest(parts)})")
+        words.append(f"shard {options.shard} (plan {shard_round['plan']})")
         if not batch.jobs:
             raise NothingLeft(f"{words[0]} of {display(batch.target)} has no scripts: there are fewer than {count}")
     if options.last_failed:
@@ -64,25 +69,38 @@ def choose(reader: Reader | None, options: Options, batch: Batch) -> Choice:
                 raise NothingLeft(f"nothing of {display(batch.target)} failed the last time it ran")
         else:
             words.append("all, because no earlier run of them is recorded")
-    return Choice(batch=batch, past=past, words=", ".join(words), base=base)
+    return Choice(batch=batch, past=past, words=", ".join(words), round=shard_round)
 
 
-def _base(reader: Reader, options: Options, key: str) -> int:
-    """What this round of shards knows: it goes on until each of its shards has been run, then a new one begins."""
+def _round(reader: Reader | None, options: Options, batch: Batch, known: dict[str, float]) -> tuple[_Parts, _Round]:
+    """The shards, and what the record shall keep of them.
+
+    A round goes on until each of its shards has been run, then a new one begins. What failed last time is looked for in
+    the shards of the last round. A round belongs to the scripts it was made of: with others, its durations give other
+    shards.
+    """
     assert options.shard_numbers
     count = options.shard_numbers[1]
-    newest, base, seen = 0, None, set()
-    for run in reader.runs():
+    names = [spec.name for spec in batch.jobs]
+    newest, last, parts, seen = 0, None, [], set()
+    for run in reader.runs() if reader else ():
         newest = max(newest, run.id)
+        recorded: _Round | None = run.options.get("shard_round")
         number, _, of = (run.options.get("shard") or "").partition("/")
-        if run.key != key or run.args != options.args or not of or int(of) != count:
+        if not recorded or run.key != batch.key or run.args != options.args or int(of) != count:
             continue
-        recorded: int = run.options["shard_base"]
-        if base is not None and recorded != base:
-            break
-        base = recorded
-        seen.add(int(number))
-    return newest if base is None or len(seen) == count else base
+        if last is None:
+            parts = shards(names, recorded["known"], count)
+            if _digest(parts) != recorded["plan"]:
+                continue
+            last = recorded
+        if (recorded["base"], recorded["plan"]) == (last["base"], last["plan"]) and not run.options["last_failed"]:
+            seen.add(int(number))
+    if last and (options.last_failed or any(part and n not in seen for n, part in enumerate(parts, start=1))):
+        return parts, last
+    known = {name: known[name] for name in names if name in known}
+    parts = shards(names, known, count)
+    return parts, {"base": newest, "plan": _digest(parts), "known": known}
 
 
 def _digest(parts: Sequence[Sequence[str]]) -> str:

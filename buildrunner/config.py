@@ -11,6 +11,7 @@ from buildrunner.machine import cpus
 from buildrunner.plan import Order
 
 MOST_JOBS = 1024
+MOST_SHARDS = 10_000
 MODES = ("cold",)
 
 
@@ -97,9 +98,9 @@ class Options:
         if self.shard is None:
             return None
         number, _, count = self.shard.partition("/")
-        if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) <= MOST_SHARDS:
             return int(number), int(count)
-        raise UsageError(f"--shard {self.shard}: give K/N with K from 1 to N, for example 1/3")
+        raise UsageError(f"--shard {self.shard}: give K/N with K from 1 to N (at most {MOST_SHARDS}), for example 1/3")
 
     @property
     def slots(self) -> int:

@@ -11,7 +11,8 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,13 +22,20 @@ from buildrunner.errors import UsageError
 
 ADDRESS = "control"
 _LONGEST = 1 << 18  # bytes of a datagram
+_AT_ONCE = 64  # datagrams; whoever sends more waits until the run has had its turn
 _NAMED = 20  # jobs that had not started
+_LOOK_AGAIN = 0.1  # seconds between two looks whether the server is still there
+
+
+class Unreachable(UsageError):
+    """The server does not listen: not yet, no longer, or not at all."""
 
 
 class Request:
     """What somebody asked for: to cancel the jobs that match one of the globs, or the run when `jobs` is None.
 
-    `matched` says how many jobs it meant, `dropped` which of them had not started; both go into the answer.
+    `matched` says how many jobs it meant, `dropped` which of them had not started, `kept` (job → state) which of them
+    ended by themselves before they could be ended; all go into the answer.
     """
 
     def __init__(self, control: "Control", sender: str, jobs: Sequence[str] | None) -> None:
@@ -35,6 +43,7 @@ class Request:
         self.jobs = jobs
         self.matched = 0
         self.dropped: Sequence[str] = ()
+        self.kept: Mapping[str, str] = {}
 
     def wants(self, name: str) -> bool:
         """Whether this job is meant: a glob matches its name or the last part of it."""
@@ -45,7 +54,14 @@ class Request:
         dropped = self.dropped[:_NAMED]
         more = len(self.dropped) - len(dropped)
         self._control.send(
-            self._sender, {"matched": self.matched, "ended": dict(ended), "dropped": dropped, "more": more}
+            self._sender,
+            {
+                "matched": self.matched,
+                "ended": dict(ended),
+                "dropped": dropped,
+                "more": more,
+                "kept": dict(self.kept),
+            },
         )
 
 
@@ -55,6 +71,7 @@ class Control:
     def __init__(self, state: Path) -> None:
         """Open the socket and write its path into the state folder; OSError where that is impossible."""
         self._note = state / ADDRESS
+        _remove_dead(self._note)
         path = os.path.join(_folder(), f"{os.getpid()}-{os.urandom(4).hex()}")
         self._socket = _bound(path)
         self._path = path
@@ -78,7 +95,7 @@ class Control:
         """What was asked for since the last time; what is meant for another run is refused at once."""
         found = []
         with suppress(BlockingIOError):
-            while True:
+            for _ in range(_AT_ONCE):
                 data, sender = self._socket.recvfrom(_LONGEST)
                 if not isinstance(sender, str) or not sender:
                     continue  # nobody to answer
@@ -89,7 +106,7 @@ class Control:
                         self.send(sender, {"error": f"run {asked['run']} is not the one that goes on: that is {run}"})
                         continue
                     found.append(Request(self, sender, None if jobs is None else [str(glob) for glob in jobs]))
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     self.send(sender, {"error": "that was no request"})
         return found
 
@@ -106,29 +123,60 @@ class Control:
                 os.unlink(path)
 
 
-def ask(state: Path, run: str, jobs: Sequence[str] | None, *, seconds: float) -> dict[str, Any]:
-    """Ask the server of this state folder to cancel; returns its answer.
+def ask(
+    state: Path, run: str, jobs: Sequence[str] | None, *, seconds: float, alive: Callable[[], bool]
+) -> dict[str, Any] | None:
+    """Ask the server of this state folder to cancel; returns its answer, None when it went away without one.
 
-    Raises TimeoutError when none came for so long, UsageError when the server cannot be asked.
+    `alive` says whether there still is a server. Raises TimeoutError when no answer came for so long, Unreachable when
+    the server does not listen.
     """
     try:
-        server = (state / ADDRESS).read_text()
+        server = os.fsdecode((state / ADDRESS).read_bytes())
         path = os.path.join(os.path.dirname(server), f"{os.getpid()}-{os.urandom(4).hex()}")
         own = _bound(path)
     except OSError as exc:
-        raise UsageError(f"the server of run {run} cannot be asked: {exc.strerror}") from exc
+        raise _unreachable(run, exc) from exc
     try:
-        own.settimeout(seconds)
         try:
             own.sendto(json.dumps({"run": run, "jobs": jobs}).encode(), server)
         except OSError as exc:
-            raise UsageError(f"the server of run {run} cannot be asked: {exc.strerror}") from exc
-        answer: dict[str, Any] = json.loads(own.recv(_LONGEST))
-        return answer
+            raise _unreachable(run, exc) from exc
+        deadline = time.monotonic() + seconds
+        own.settimeout(_LOOK_AGAIN)
+        there = True
+        while True:
+            try:
+                answer: dict[str, Any] = json.loads(own.recv(_LONGEST))
+                return answer
+            except TimeoutError:
+                if not there:
+                    return None
+                if time.monotonic() > deadline:
+                    raise
+                there = os.path.exists(server) and alive()  # its last words may just have come: once more
     finally:
         own.close()
         with suppress(FileNotFoundError):
             os.unlink(path)
+
+
+def _unreachable(run: str, exc: OSError) -> Unreachable:
+    return Unreachable(
+        f"the server of run {run} cannot be asked: {exc.strerror or exc}; end it where it runs, with Ctrl-C or TERM"
+    )
+
+
+def _remove_dead(note: Path) -> None:
+    """Remove the socket that a killed server left, if that is what it was."""
+    with suppress(OSError):
+        path = os.fsdecode(note.read_bytes())
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+                try:
+                    probe.connect(path)
+                except ConnectionRefusedError:
+                    os.unlink(path)
 
 
 def _bound(path: str) -> socket.socket:
@@ -149,9 +197,9 @@ def _folder() -> str:
     """A folder that belongs to this user alone; OSError where there is none to be had."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if _is_own(runtime):
-        folder = os.path.join(runtime, "buildrunner")
+        folder = os.path.join(os.path.abspath(runtime), "buildrunner")
     else:
-        folder = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"buildrunner-{os.getuid()}")
+        folder = os.path.join(os.path.abspath(os.environ.get("TMPDIR") or "/tmp"), f"buildrunner-{os.getuid()}")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     if not _is_own(folder):
         raise PermissionError(1, "it belongs to somebody else, or others may write there", folder)
@@ -168,5 +216,5 @@ def _is_own(folder: str) -> bool:
 
 def _write_whole(path: Path, text: str) -> None:
     new = path.with_name(path.name + ".new")
-    new.write_text(text)
+    new.write_bytes(os.fsencode(text))
     os.replace(new, path)

@@ -49,6 +49,8 @@ _RECENT = 16  # attempts
 _AHEAD_SECONDS = 0.16  # work that should lie with a worker, so that it need not wait for the server
 _MOST_ASSIGNMENT_BYTES = 16384  # longer ones never lie ahead: a socket's buffer (208 KiB) must hold all of them
 
+_LONGEST_WAIT = 86400.0  # seconds; the kernel counts them in milliseconds and 31 bits
+
 _CANCELLED = "cancelled from another terminal"
 
 MakeAssignment = Callable[[JobSpec, str, Attempt], Assignment]
@@ -96,6 +98,7 @@ class Loop:
         self._control = control
         self._tick = tick
         self._ending: dict[str, int] = {}  # attempts that were cancelled by themselves → how often
+        self._unstarted: set[str] = set()  # of these, the ones that came back without having started
         self._asked: list[tuple[Request, dict[str, str]]] = []  # unanswered, and attempts (→ job) they wait for
         self._done = sum(job.state in FINAL_STATES for job in self._jobs.values())
         self._failed = sum(job.state is JobState.FAILED for job in self._jobs.values())
@@ -176,7 +179,8 @@ class Loop:
                 self._hear(self._control)
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._deadline = None
-                self.ask_stop("the deadline has passed")
+                if not self.stopped:  # asking again would kill what has its grace time
+                    self.ask_stop("the deadline has passed")
             if self._tick and not events:
                 self._news.append(Tick())
         self._cut_short = self.stopped and self._done < len(self._jobs)
@@ -185,7 +189,8 @@ class Loop:
 
     def _sooner(self, timeout: float | None) -> float | None:
         """The time to wait, cut short by whatever else is due."""
-        limits = [timeout, self._tick, self._deadline and self._deadline - time.monotonic()]
+        due = self._deadline and min(self._deadline - time.monotonic(), _LONGEST_WAIT)
+        limits = [timeout, self._tick, due]
         return min((max(0.0, limit) for limit in limits if limit is not None), default=None)
 
     def _turn(self, events: Sequence[PoolEvent]) -> None:
@@ -351,6 +356,7 @@ class Loop:
             self._jobs[name] = self._jobs[name].advanced(JobEvent.RETURN, attempts=-1)
             self._news.append(JobReturned(job=name, attempt=attempt))
             if self._ending.pop(attempt, 0):
+                self._unstarted.add(attempt)
                 self._cancel_waiting(name)
             else:
                 self._plan.put_back(name)
@@ -398,8 +404,7 @@ class Loop:
             self._ending[attempt] = again + 1
             self._pool.end(attempt, 0.0 if again else self._grace)
         with self._ledger.transaction():
-            for name in waiting:  # all of them first: what one leaves behind must not be skipped as its follower
-                self._plan.drop(name)
+            self._plan.drop(waiting)  # all of them first: none must be skipped as the follower of another
             for name in waiting:
                 self._cancel_waiting(name)
         request.matched, request.dropped = len(chosen), waiting
@@ -419,7 +424,12 @@ class Loop:
             if request.jobs is None or not self._current.keys().isdisjoint(attempts):
                 left.append((request, attempts))
             else:
-                request.answer(attempts)
+                came_back = self._unstarted.intersection(attempts)
+                request.dropped = [*request.dropped, *sorted(attempts[attempt] for attempt in came_back)]
+                ran = {attempt: name for attempt, name in attempts.items() if attempt not in came_back}
+                states = {name: self._jobs[name].state for name in ran.values()}
+                request.kept = {name: state for name, state in states.items() if state is not JobState.CANCELLED}
+                request.answer(ran)
         self._asked = left
 
     def answer_all(self) -> None:

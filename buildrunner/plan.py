@@ -79,10 +79,12 @@ class Plan:
         """Make a taken job ready again: its attempt never started, or another attempt is allowed."""
         self._push(name)
 
-    def drop(self, name: str) -> None:
-        """Never hand this job out."""
-        self._blocked_by.pop(name, None)
-        self._ready = [entry for entry in self._ready if entry[2] != name]
+    def drop(self, names: Iterable[str]) -> None:
+        """Never hand these jobs out."""
+        gone = set(names)
+        for name in gone:
+            self._blocked_by.pop(name, None)
+        self._ready = [entry for entry in self._ready if entry[2] not in gone]
         heapq.heapify(self._ready)
 
     def finished(self, name: str, *, passed: bool) -> list[str]:

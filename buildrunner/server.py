@@ -129,7 +129,7 @@ class BuildServer:
                 "directory": os.getcwd(),
                 "python_why": why,
                 "choice": choice.words,
-                "shard_base": choice.base,
+                "shard_round": choice.round,
             }
             run = ledger.add_run(
                 name=name,
@@ -254,7 +254,7 @@ class BuildServer:
             with ledger.transaction():
                 ledger.set_states(revived, JobState.WAITING)
             left = {job.spec.name for _, _, job in jobs if job.state not in FINAL_STATES}
-            past = ledger.past_seconds(run.key, run.args)
+            past = ledger.past_seconds(run.key, run.args, names=left)
             folder.go_on(run.key, [file for _, file, job in jobs if job.spec.name in left])
             plan = Plan(
                 adoption.without_finished((job.spec for _, _, job in jobs if job.spec.name in left), left),

@@ -147,7 +147,7 @@ def remaining(reader: Reader, run: RunRow) -> Remaining | None:
     now = time.time()
     rows = list(reader.states(run))
     since = reader.dispatched(run)
-    past = reader.past_seconds(run.key, run.args, until=run.id - 1)
+    past = reader.past_seconds(run.key, run.args, names=[name for name, _, _ in rows], until=run.id - 1)
     outlook = Outlook((name for name, _, _ in rows), past, workers=run.workers)
     at_work = reader.at_work(run)
     for name, state, seconds in rows:

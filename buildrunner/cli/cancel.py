@@ -2,17 +2,19 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from buildrunner.cli.options import option, state_option
+from buildrunner.errors import UsageError
 
 if TYPE_CHECKING:
     from buildrunner.ledger import Reader, RunRow
 
 _BEYOND_GRACE = 20.0  # seconds a server may need to answer after its scripts' grace time
 _GONE_WITHIN = 10.0  # seconds for what was killed to disappear
+_LISTENS_WITHIN = 3.0  # seconds between a run's entry in the record and its server's socket
 
 
 @click.command("cancel")
@@ -25,69 +27,98 @@ def command(run: str | None, jobs: tuple[str, ...], state: str) -> int:
     What runs gets TERM and, after the run's grace time, KILL; asking again kills at once. This command ends when the
     processes are gone. What was cancelled can be carried on with `buildrunner resume`.
     """
+    from buildrunner.control import Unreachable
     from buildrunner.ledger import Reader
     from buildrunner.summary import real_state
 
     reader = Reader.open(Path(state))
+    give_up = time.monotonic() + _LISTENS_WITHIN
     try:
         row = reader.run(run)
-        match real_state(reader, row):
-            case "running":
-                return _ask(reader, row, jobs)
-            case "interrupted" if not jobs:
-                return _take_over(row, Path(state))
-            case over:
-                click.echo(f"run {row.name} is {over}: nothing of it runs")
-                return 0
+        while (now := real_state(reader, row)) == "running":
+            try:
+                code = _ask(reader, row, jobs)
+            except Unreachable:  # it is about to listen, or has just ended, unless it never will
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.02)
+            else:
+                if code is not None:
+                    return code
+            row = reader.run(row.name)
+        if now == "interrupted" and not jobs:
+            return _take_over(row, Path(state))
+        return _say_over(row, now)
     finally:
         reader.close()
 
 
-def _ask(reader: "Reader", run: "RunRow", jobs: tuple[str, ...]) -> int:
-    """Let the server of the run end it, and see for ourselves that the processes are gone."""
+def _say_over(run: "RunRow", state: str) -> int:
+    click.echo(f"run {run.name} is {state}: nothing of it runs")
+    return 0
+
+
+def _ask(reader: "Reader", run: "RunRow", jobs: tuple[str, ...]) -> int | None:
+    """Let the server end it, and see for ourselves that the processes are gone; None when it went without an answer."""
     from buildrunner import control
-    from buildrunner.errors import UsageError
-    from buildrunner.job import FINAL_STATES
-    from buildrunner.naming import display
     from buildrunner.processes import carriers
-    from buildrunner.reports.words import command as follow_up
-    from buildrunner.reports.words import count
 
     limit = run.options["grace"] + _BEYOND_GRACE
     try:
-        answer = control.ask(reader.state, run.name, jobs or None, seconds=limit)
+        answer = control.ask(reader.state, run.name, jobs or None, seconds=limit, alive=reader.alive)
     except TimeoutError:
         click.echo(f"run {run.name} has not ended within {limit:g} s; `cancel` once more kills at once", err=True)
         return 1
+    if answer is None:
+        return None
     if "error" in answer:
         raise UsageError(str(answer["error"]))
-    ended: dict[str, str] = answer["ended"]
+    run = reader.run(run.name)
+    if not jobs and run.state == "finished":
+        click.echo(f"run {run.name} is finished: it ended by itself before it could be cancelled")
+        return 0
     deadline = time.monotonic() + _GONE_WITHIN
-    while (left := carriers(ended)) or (not jobs and reader.alive()):
+    while (left := carriers(answer["ended"])) or (not jobs and reader.alive()):
         if time.monotonic() > deadline:
             alive = f"alive still: {', '.join(map(str, left))}" if left else "its server has not ended yet"
             click.echo(f"run {run.name} is cancelled, but not all of its processes are gone: {alive}", err=True)
             return 1
         time.sleep(0.02)
-    if not jobs:
-        counts = reader.counts(run)
-        undecided = sum(number for state, number in counts.items() if state not in FINAL_STATES)
-        click.echo(
-            f"run {run.name} is cancelled and its processes are gone; {count(undecided, 'script')} left to run; "
-            f"carry on with: {follow_up(run, 'resume')}"
-        )
-    elif not answer["matched"]:
-        raise UsageError(f"no job of run {run.name} matches {' or '.join(map(repr, jobs))}")
-    elif not ended and not answer["dropped"]:
-        click.echo(f"nothing to cancel: {count(answer['matched'], 'script')} had ended before")
+    if jobs:
+        _tell_jobs(run, jobs, answer)
     else:
-        for name in ended.values():
-            click.echo(f"{display(name)}: cancelled, its processes are gone")
-        for name in answer["dropped"]:
-            click.echo(f"{display(name)}: cancelled before it started")
-        if answer["more"]:
-            click.echo(f"and {answer['more']:,} more that had not started")
+        _tell_run(reader, run)
     return 0
+
+
+def _tell_run(reader: "Reader", run: "RunRow") -> None:
+    from buildrunner.job import FINAL_STATES
+    from buildrunner.reports.words import command as follow_up
+    from buildrunner.reports.words import count
+
+    undecided = sum(number for state, number in reader.counts(run).items() if state not in FINAL_STATES)
+    click.echo(
+        f"run {run.name} is cancelled and its processes are gone; {count(undecided, 'script')} left to run; "
+        f"carry on with: {follow_up(run, 'resume')}"
+    )
+
+
+def _tell_jobs(run: "RunRow", jobs: tuple[str, ...], answer: dict[str, Any]) -> None:
+    from buildrunner.naming import display
+    from buildrunner.reports.words import count
+
+    if not answer["matched"]:
+        raise UsageError(f"no job of run {run.name} matches {' or '.join(map(repr, jobs))}")
+    if not answer["ended"] and not answer["dropped"]:
+        click.echo(f"nothing to cancel: {count(answer['matched'], 'script')} had ended before")
+    for name in answer["ended"].values():
+        state = answer["kept"].get(name)
+        how = f"{state}, it ended by itself before" if state else "cancelled, its processes are gone"
+        click.echo(f"{display(name)}: {how}")
+    for name in answer["dropped"]:
+        click.echo(f"{display(name)}: cancelled before it started")
+    if answer["more"]:
+        click.echo(f"and {answer['more']:,} more that had not started")
 
 
 def _take_over(run: "RunRow", state: Path) -> int:
@@ -97,6 +128,8 @@ def _take_over(run: "RunRow", state: Path) -> int:
 
     with Ledger(state, purpose="buildrunner cancel") as ledger:
         run = ledger.run(run.name)
+        if run.state != "interrupted":  # meanwhile somebody else took it up and brought it to its end
+            return _say_over(run, run.state)
         ended = end_leftovers(ledger, run)
         ledger.set_run(run, state="cancelled")
     click.echo(

@@ -6,7 +6,7 @@ Works on the writer's own connection and on a read-only one beside a running ser
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ _RUN_COLUMNS = (
 )
 _HISTORY_RUNS = 5  # of each job
 _HISTORY_RUNS_AT_MOST = 50  # looked through for them
+_LOOKED_UP = 500  # jobs; of a run's more than that all are read
 _UNSPENT = ", ".join(f"'{outcome}'" for outcome in sorted(UNSPENT))
 
 
@@ -323,35 +324,52 @@ class Reader:
         """When the jobs that lie with workers were handed out (seconds since the epoch): their attempts' ids say it."""
         return {name: int(attempt.replace("-", "")[:12], 16) / 1000 for attempt, name in self.running(run).items()}
 
-    def past_seconds(self, key: str, args: tuple[str, ...], *, until: int | None = None) -> dict[str, list[float]]:
+    def past_seconds(
+        self, key: str, args: tuple[str, ...], *, names: Collection[str] | None = None, until: int | None = None
+    ) -> dict[str, list[float]]:
         """What each job of this target took with these arguments in its last few runs, newest first.
 
-        Only runs up to number `until`, if one is given. A run need not have had all jobs: shards and repetitions of
-        what failed have few of them, so each job's own last times are looked for.
+        Only the jobs in `names`, and only runs up to number `until`, if these are given. A run need not have had all
+        jobs: shards and repetitions of what failed have few of them, so each job's own last times are looked for.
         """
         seen: dict[str, list[float]] = {}
-        read = 0
+        wanted = None if names is None else set(names)
         for (run,) in self._query(
             "SELECT id FROM runs WHERE key = ? AND args = ? AND id <= coalesce(?, id) ORDER BY id DESC LIMIT ?",
             to_sql(key), json.dumps(args), until, _HISTORY_RUNS_AT_MOST,
         ):  # fmt: skip
-            for name, seconds in self._rows(
-                "SELECT j.name, r.seconds FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
-                "WHERE j.run = ? AND r.outcome NOT IN ('spawn_error', 'lost', 'cancelled')",
-                run,
-            ):
-                read += 1
-                times = seen.setdefault(from_sql(name), [])
+            if wanted is not None and not wanted:
+                break
+            for name, seconds in self._seconds(run, wanted):
+                times = seen.setdefault(name, [])
                 if len(times) < _HISTORY_RUNS:
                     times.append(seconds)
-            if read >= _HISTORY_RUNS * len(seen) > 0:
-                break
+                if wanted is not None and len(times) == _HISTORY_RUNS:
+                    wanted.discard(name)
         return seen
 
+    def _seconds(self, run: int, names: Collection[str] | None) -> Iterator[tuple[str, float]]:
+        """What the jobs of one run took; of these names, or of all."""
+        few = names is not None and len(names) <= _LOOKED_UP
+        asked = [to_sql(name) for name in names or ()] if few else []
+        only = f"AND j.name IN ({', '.join('?' * len(asked))})" if few else ""
+        for key, seconds in self._query(
+            "SELECT j.name, r.seconds FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
+            f"WHERE j.run = ? {only} AND r.outcome NOT IN ('spawn_error', 'lost', 'cancelled')",
+            run,
+            *asked,
+        ):
+            name = from_sql(key)
+            if names is None or name in names:
+                yield name, seconds
+
     def last_states(self, key: str) -> dict[str, JobState]:
-        """Whether each job of this target passed or failed when it last did one of them."""
+        """Whether each job of this target passed or failed when it last did one of them.
+
+        By its attempts, whose ids say when they began: a run that is resumed is not over when a later one begins.
+        """
         rows = self._query(
-            "SELECT j.name, j.state, max(j.id) FROM jobs j JOIN runs r ON r.id = j.run "
+            "SELECT j.name, j.state, max(j.attempt) FROM jobs j JOIN runs r ON r.id = j.run "
             "WHERE r.key = ? AND j.state IN ('passed', 'failed') GROUP BY j.name",
             to_sql(key),
         )

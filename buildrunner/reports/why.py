@@ -67,7 +67,7 @@ def _order(reader: Reader, run: RunRow, rows: list[ResultRow]) -> list[str]:
     specs = [JobSpec(name=row.name, priority=_spec(row).priority, after=()) for row in rows if row.name in names]
     plan = Plan(
         specs,
-        durations=medians(reader.past_seconds(run.key, run.args, until=run.id - 1)),
+        durations=medians(reader.past_seconds(run.key, run.args, names=names, until=run.id - 1)),
         order=Order(run.options["order"]),
         seed=run.id,
     )
@@ -111,7 +111,7 @@ def _chosen(reader: Reader, run: RunRow, row: ResultRow) -> str:
 
 
 def _when(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
-    past = reader.past_seconds(run.key, run.args, until=run.id - 1).get(row.name, [])
+    past = reader.past_seconds(run.key, run.args, names=[row.name], until=run.id - 1).get(row.name, [])
     last = "in its last run" if len(past) == 1 else f"in its last {len(past)} runs"
     known = f"it took {_range(past)} {last}" if past else "it had never run before"
     if row.started is not None:

@@ -99,8 +99,8 @@ class Slot:
         """End the running script: TERM now and KILL after `grace` seconds; KILL at once when that is 0."""
         if self.hashing and grace <= 0:
             os.kill(self.hashing, _signal.SIGKILL)  # what it left is then not vouched for
-        if not self.pid:
-            return
+        if not self.pid or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+            return  # one that has ended by itself ended in its own way
         self.reason = self.reason or reason
         if grace > 0 and self.kill_at is None:
             self._signal(_signal.SIGTERM)

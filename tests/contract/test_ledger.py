@@ -297,6 +297,41 @@ def test_only_attempts_that_ran_until_their_own_end_or_limit_tell_a_duration(led
     assert set(medians(ledger.past_seconds("/src", ()))) == {"ok", "exited", "signalled", "timed_out", "out_of_memory"}
 
 
+def repeated(ledger: Ledger, times: int, *names: str) -> None:
+    for number in range(times):
+        run = add_run(ledger, *names, name=f"again-{number}-{names[0]}")
+        for name in names:
+            ran(ledger, run, name, 50.0)
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["looked up", "all read"])
+def test_runs_of_a_few_jobs_do_not_make_the_others_forgotten(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    if many:
+        monkeypatch.setattr("buildrunner.ledger.reader._LOOKED_UP", 0)
+    names = ["a", "b", "\udcff"]
+    for number in range(3):
+        run = add_run(ledger, *names, "gone", name=f"whole-{number}")
+        for name in (*names, "gone"):
+            ran(ledger, run, name, float(number))
+    repeated(ledger, 5, "a")
+    known = {"a": [50.0] * 5, "b": [2.0, 1.0, 0.0], "\udcff": [2.0, 1.0, 0.0]}
+    assert ledger.past_seconds("/src", (), names=names) == known
+    assert ledger.past_seconds("/src", ()) == known | {"gone": [2.0, 1.0, 0.0]}
+    assert ledger.past_seconds("/src", (), names=["b"], until=2) == {"b": [1.0, 0.0]}
+    assert ledger.past_seconds("/src", (), names=[]) == {}
+
+
+def test_no_more_runs_are_looked_through_than_needed(ledger: Ledger) -> None:
+    repeated(ledger, 8, "a", "b")
+    asked: list[str] = []
+    ledger.db.set_trace_callback(asked.append)
+    ledger.past_seconds("/src", (), names=["a", "b"])
+    ledger.db.set_trace_callback(None)
+    assert len([sql for sql in asked if "receipts" in sql]) == 5
+
+
 # Transactions
 
 

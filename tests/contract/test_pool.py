@@ -1,6 +1,7 @@
 """The pool with real workers: what it does with work that lies ahead of them."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from buildrunner.job import Assignment
+from buildrunner.job import Assignment, Outcome
 from buildrunner.pool import PoolEvent, WorkerPool
 
 LONG = 1000.0  # seconds
@@ -105,3 +106,42 @@ def test_what_lies_behind_a_long_attempt_is_fetched_back(
     while (left := pool.recall_stalled(0.1)) is not None:
         assert pool.wait(left) == []
     assert next_event().attempts == ("a2",)
+
+
+def test_one_attempt_is_ended_and_the_others_are_not(
+    pool: WorkerPool, waiting: Callable[[str], Assignment], next_event: Callable[[], Any], tmp_path: Path
+) -> None:
+    pool.send(0, [waiting("a1"), waiting("a2"), waiting("a3")])
+    pool.send(1, [waiting("b1")])
+    pool.end("a2", 5.0)
+    assert next_event().attempts == ("a2",)
+    pool.end("a2", 5.0)  # it is nowhere any more
+    pool.end("a1", 0.0)
+    receipt = next_event().receipt
+    assert (receipt.attempt, receipt.outcome, receipt.signal) == ("a1", Outcome.CANCELLED, signal.SIGKILL)
+    for attempt in ("a3", "b1"):
+        (tmp_path / f"{attempt}.gate").touch()
+        receipt = next_event().receipt
+        assert (receipt.attempt, receipt.outcome) == (attempt, Outcome.OK)
+
+
+def test_an_attempt_that_ended_by_itself_before_it_could_be_ended_counts_as_what_it_was(
+    pool: WorkerPool,
+    waiting: Callable[[str], Assignment],
+    next_event: Callable[[], Any],
+    tmp_path: Path,
+    wait_until: Any,
+) -> None:
+    """Its worker is stopped, and reads the request before it learns of the script's end."""
+    pool.send(0, [waiting("a1")])
+    worker = pool._workers[0].pid
+    children = Path(f"/proc/{worker}/task/{worker}/children")
+    [script] = wait_until(lambda: children.read_text().split())
+    wait_until((tmp_path / "a1.out").exists)
+    os.kill(worker, signal.SIGSTOP)
+    pool.end("a1", 5.0)
+    (tmp_path / "a1.gate").touch()
+    wait_until(lambda: b") Z " in Path(f"/proc/{script}/stat").read_bytes())
+    os.kill(worker, signal.SIGCONT)
+    receipt = next_event().receipt
+    assert (receipt.outcome, receipt.exit_code) == (Outcome.OK, 0)

@@ -2,6 +2,7 @@
 
 import heapq
 import random
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from buildrunner.errors import UsageError
 from buildrunner.job import JobSpec
-from buildrunner.plan import Order, Plan
+from buildrunner.plan import Order, Plan, shards
 
 
 def job(name: str, *after: str, priority: int = 0) -> JobSpec:
@@ -141,6 +142,22 @@ def test_what_comes_after_a_taken_job_waits_for_it() -> None:
     assert plan.take() is None
     assert plan.finished("a", passed=True) == []
     assert drain(plan) == "b"
+
+
+def test_what_is_dropped_is_never_handed_out_whatever_ends() -> None:
+    plan = Plan([job("a"), job("b"), job("c", "a"), job("d", "c"), job("e", "a")])
+    plan.drop(["b", "c", "nobody"])
+    assert plan.ready == 1
+    assert plan.finished("c", passed=False) == ["d"]
+    assert drain(plan) == "ae"
+
+
+def test_very_many_are_dropped_in_no_time() -> None:
+    plan = Plan(job(f"j{number}") for number in range(20_000))
+    began = time.monotonic()
+    plan.drop([f"j{number}" for number in range(1, 20_000)])
+    assert time.monotonic() - began < 5
+    assert drain(plan) == "j0"
 
 
 def test_an_empty_plan_has_nothing() -> None:
@@ -319,3 +336,33 @@ def test_no_machine_idles_while_a_job_is_ready(case: tuple[list[JobSpec], dict[s
     chain, total = plan.longest_chain(durations), sum(durations.values())
     # Theorem 1, which holds for jobs that come after others too: while a machine idles, the longest chain moves on.
     assert makespan(plan, durations, machines) <= total / machines + chain * (1 - 1 / machines) + 1e-9
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 1000)), st.integers(1, 4), st.permutations("abcdefgh")
+)
+def test_shards_are_everything_once_in_whatever_order_it_is_named(
+    known: dict[str, int], count: int, names: list[str]
+) -> None:
+    parts = shards(names, known, count)
+    assert len(parts) == count
+    assert sorted(name for part in parts for name in part) == sorted(names)
+    assert parts == shards(sorted(names), {**known, "elsewhere": 5000}, count)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=8), st.integers(1, 4))
+@example([5, 5, 4, 4, 3, 3, 3], 3)
+def test_the_longest_shard_stays_within_grahams_bound(lengths: list[int], count: int) -> None:
+    durations = {f"j{n}": float(seconds) for n, seconds in enumerate(lengths)}
+    longest = max(sum(durations[name] for name in part) for part in shards(durations, durations, count))
+    best = optimum(lengths, count)
+    assert best <= longest <= (4 / 3 - 1 / (3 * count)) * best + 1e-9
+
+
+def test_jobs_that_nobody_has_seen_are_shared_out_too() -> None:
+    assert shards("dcba", {}, 2) == [["a", "c"], ["b", "d"]]
+    assert shards("abcd", {"a": 0.0, "b": 0.0}, 2) == [["a", "c"], ["b", "d"]]
+    assert shards("abc", {"a": 2.0, "b": 1.0}, 2) == [["a"], ["c", "b"]]
+    assert shards("ab", {}, 3) == [["a"], ["b"], []]

@@ -1,0 +1,74 @@
+"""A ledger that forgets old runs: nothing of them stays, nothing of the others goes, and the file does not grow."""
+
+from pathlib import Path
+
+import pytest
+
+from buildrunner.job import JobState, Outcome
+from buildrunner.ledger import Ledger
+from tests.contract.ledgers import add_run, ran, receipt, record, start
+
+
+def everything(ledger: Ledger) -> dict[str, int]:
+    """How many rows each table has."""
+    return {
+        table: ledger.db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        for table in ("runs", "jobs", "attempts", "receipts")
+    }
+
+
+def orphans(ledger: Ledger) -> int:
+    """Rows that belong to nothing."""
+    return sum(
+        ledger.db.execute(f"SELECT count(*) FROM {table} WHERE {column} NOT IN (SELECT id FROM {other})").fetchone()[0]
+        for table, column, other in (
+            ("jobs", "run", "runs"), ("attempts", "job", "jobs"), ("receipts", "job", "jobs"),
+            ("receipts", "attempt", "attempts"),
+        )
+    )  # fmt: skip
+
+
+def eventful(ledger: Ledger, name: str) -> None:
+    """A run with everything a run can have: retries, a late receipt, an attempt without one, jobs that never ran."""
+    run = add_run(ledger, "a", "b", "c", "d", name=name)
+    for number, outcome in ((1, Outcome.EXITED), (2, Outcome.LOST), (3, Outcome.OK)):
+        id_ = start(ledger, run, "a", f"{name}-a{number}", number)
+        record(ledger, id_, receipt(f"{name}-a{number}", outcome=outcome, number=number), JobState.READY)
+    start(ledger, run, "b", f"{name}-b1")
+    id_ = start(ledger, run, "b", f"{name}-b2", 2)
+    record(ledger, id_, receipt(f"{name}-b1", "b"), JobState.PASSED)
+    id_ = start(ledger, run, "c", f"{name}-c1")
+    with ledger.transaction():
+        ledger.give_back(id_, f"{name}-c1")
+    folder = ledger.state / "runs" / name
+    folder.mkdir(parents=True)
+    (folder / "worker-1.journal").touch()
+
+
+@pytest.mark.parametrize("keep", [1, 3, 6, 100])
+def test_what_is_forgotten_is_gone_from_everywhere(ledger: Ledger, keep: int) -> None:
+    for number in range(6):
+        eventful(ledger, f"r{number}")
+    before = everything(ledger)
+    assert orphans(ledger) == 0
+    kept = min(keep, 6)
+    left = [ledger.run(f"r{number}") for number in range(6 - kept, 6)]
+    results = [list(ledger.results(run)) for run in left]
+    ledger.forget(keep)
+    assert list(ledger.runs()) == left[::-1]
+    assert [list(ledger.results(run)) for run in left] == results
+    assert everything(ledger) == {table: number // 6 * kept for table, number in before.items()}
+    assert orphans(ledger) == 0
+    assert sorted(path.name for path in (ledger.state / "runs").iterdir()) == [run.name for run in left]
+
+
+def test_a_ledger_that_forgets_does_not_grow(state: Path) -> None:
+    sizes = []
+    for number in range(60):
+        with Ledger(state, purpose="a test") as ledger:
+            run = add_run(ledger, *map(str, range(10)), name=f"r{number}")
+            for name in range(10):
+                ran(ledger, run, str(name), 1.0)
+            ledger.forget(3)
+        sizes.append((state / "ledger.db").stat().st_size)
+    assert max(sizes[10:]) <= 1.5 * sizes[5]
