@@ -5,6 +5,7 @@ The `sh` blocks of a page are one bash script, run in the page's order in a fold
 verbs and options there are. Every check is also shown to find what it is there to find.
 """
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -45,11 +47,7 @@ TO_COME = {
     "docs/how-to/other-languages.md",
     "docs/how-to/settings.md",
     "docs/how-to/share-the-work.md",
-    "docs/reference/commands.md",
     "docs/reference/events.md",
-    "docs/reference/exit-codes.md",
-    "docs/reference/json.md",
-    "docs/reference/scripts.md",
     "docs/explanation/honest-speed-up.md",
     "docs/explanation/what-is-recorded-when.md",
 }
@@ -377,3 +375,82 @@ def test_broken_links_and_lost_pages_are_found(tmp_path: Path) -> None:
     assert broken(other) == ["line 2: there is no nowhere.md", "line 2: README.md has no heading #nothing"]
     assert broken(lost) == ["line 2: other.md has no heading #no-heading"]
     assert unreachable(index, [index, other, lost]) == {lost}
+
+
+# the pages made from the program
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """docs/generate.py."""
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def made(generate: Any) -> dict[str, str]:
+    """The pages as they would be written now."""
+    found: dict[str, str] = generate.pages()
+    return found
+
+
+def test_reference_is_up_to_date(generate: Any, made: dict[str, str]) -> None:
+    assert generate.out_of_date(generate.PAGES, made) == [], "run python docs/generate.py"
+
+
+def test_check_names_the_page_that_is_out_of_date(
+    generate: Any, made: dict[str, str], tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setattr(generate, "pages", lambda: made)
+    monkeypatch.setattr(generate, "PAGES", tmp_path)
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+    capsys.readouterr()
+    page = tmp_path / "json.md"
+    page.write_text(page.read_text() + " ")
+    (tmp_path / "commands.md").unlink()
+    assert generate.main(["--check"]) == 1
+    said = capsys.readouterr().err
+    assert "commands.md" in said and "json.md" in said and "scripts.md" not in said
+    assert not (tmp_path / "commands.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("document", "complaint"),
+    [
+        ({"a": 1, "b": {"c": "x"}, "d": []}, "not described in descriptions.toml: d"),
+        ({"a": 1, "b": {"c": "x", "new": 1}}, "not described in descriptions.toml: b.new"),
+        ({"a": 1, "b": {}}, "there is no such thing: b.c"),
+        ({"a": None, "b": {"c": "x"}}, "a is None, and described as whole"),
+        ({"a": True, "b": {"c": "x"}}, "a is True, and described as whole"),
+    ],
+)
+def test_a_field_without_a_description_and_the_reverse_are_found(
+    generate: Any, document: dict[str, Any], complaint: str
+) -> None:
+    fields = {"a": {"type": "whole"}, "b": {"type": "object"}, "b.c": {"type": "text|null"}}
+    generate.check("sound", [{"a": 1, "b": {"c": None}}], fields)
+    with pytest.raises(generate.Wrong, match=re.escape(complaint)):
+        generate.check("broken", [document], fields)
+
+
+def test_a_changing_figure_without_an_example_is_found(generate: Any) -> None:
+    fields = {"a": {"type": "list"}, "a[].b": {"type": "number"}}
+    with pytest.raises(generate.Wrong, match=re.escape("a[].b")):
+        generate.normal({"a": [{"b": 0.25}]}, fields)
+
+
+def test_commands_are_found_wherever_they_are(generate: Any, monkeypatch: Any, tmp_path: Path) -> None:
+    """Also in groups within groups; a document that nobody described is an error that names the command."""
+    nested = click.Command("look", params=[click.Option(["--json"], is_flag=True)])
+    inner = click.Group("inner", commands={"look": nested})
+    outer = click.Group("outer", commands={"inner": inner, "secret": click.Command("secret", hidden=True)})
+    assert [name for name, _ in generate.commands(outer)] == ["inner", "inner look"]
+    known = list(generate.commands())
+    assert {"run", "verify"} <= {name for name, _ in known}
+    monkeypatch.setattr(generate, "commands", lambda: [*known, ("inner look", nested)])
+    with pytest.raises(generate.Wrong, match=re.escape("not described in descriptions.toml: inner look")):
+        generate.json_page(None)
