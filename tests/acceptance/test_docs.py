@@ -8,9 +8,13 @@ verbs and options there are. Every check is also shown to find what it is there 
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -42,11 +46,7 @@ TO_COME = {
     "docs/gallery.md",
     "docs/how-to/ci.md",
     "docs/how-to/completion.md",
-    "docs/how-to/long-runs.md",
-    "docs/how-to/numpy-and-threads.md",
-    "docs/how-to/other-languages.md",
     "docs/how-to/settings.md",
-    "docs/how-to/share-the-work.md",
     "docs/reference/events.md",
     "docs/explanation/honest-speed-up.md",
     "docs/explanation/what-is-recorded-when.md",
@@ -54,7 +54,12 @@ TO_COME = {
 """Pages that are linked to and still being written; what is here already is checked like any other."""
 
 WITH_CODE = re.compile(r"^(?P<command>.*\S)\s+# exits (?P<code>\d+)$")
-LIMIT = 180  # seconds a page may take on the busiest machine; on an idle one none takes 15
+LIMIT = 240  # seconds a page may take on the busiest machine; on an idle one none takes 15
+MARK = "READER_OF_A_PAGE"
+"""Environment variable that all that a page starts inherits, and by which it is found again."""
+
+NOT_OURS = {"VIRTUAL_ENV", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "CI", "GITHUB_ACTIONS", "SOURCE_DATE_EPOCH"}
+"""Variables of whoever runs the tests that change what the program shows."""
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -138,45 +143,84 @@ class Read:
     said: str
 
 
-@pytest.fixture
-def read(workspace: Any) -> Callable[..., Read]:
-    """What types in a page's commands, in a fresh folder. Nothing that they start may stay behind."""
-
-    def type_in(text: str, page: str = "") -> Read:
-        programs, folder, script = (workspace.path / name for name in ("bin", "reader", "page.sh"))
-        programs.mkdir()
-        folder.mkdir()
-        (programs / "buildrunner").write_text(
-            f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-            "from buildrunner.__main__ import main\nmain()\n"
+def type_in(text: str, page: str, place: Path, caches: Path) -> Read:
+    """Run a page's commands in a fresh folder. Nothing that they start may stay behind."""
+    programs, folder, script = (place / name for name in ("bin", "reader", "page.sh"))
+    programs.mkdir()
+    folder.mkdir()
+    (programs / "buildrunner").write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from buildrunner.__main__ import main\nmain()\n"
+    )
+    (programs / "buildrunner").chmod(0o755)
+    script.write_text(shell_script(text, page))
+    path = (str(programs), os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath))
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("BUILDRUNNER_", "PYTHON")) and k not in NOT_OURS}
+    env |= {"PATH": os.pathsep.join(path), "HOME": str(folder), "PYTHONPYCACHEPREFIX": str(caches), MARK: str(place)}
+    with open(place / "said", "w+b") as said:
+        process = subprocess.Popen(
+            ["bash", "-euo", "pipefail", script],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
         )
-        (programs / "buildrunner").chmod(0o755)
-        script.write_text(shell_script(text, page))
-        path = (str(programs), os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath))
-        env = {k: v for k, v in workspace.env.items() if k != "PYTHONPATH"}
-        with open(workspace.path / "said", "w+b") as said:
-            process = subprocess.Popen(
-                ["bash", "-euo", "pipefail", script],
-                cwd=folder,
-                env=env | {"PATH": os.pathsep.join(path), "HOME": str(folder)},
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-            )
-            workspace.started.append(process)
+        try:
             code = process.wait(LIMIT)
-            said.seek(0)
-            return Read(code=code, said=said.read().decode(errors="backslashreplace"))
+        except subprocess.TimeoutExpired:
+            code = -1
+        left = end_what_is_left(place)
+        process.wait()
+        said.seek(0)
+        told = said.read().decode(errors="backslashreplace")
+    if left:
+        return Read(code=code or -1, said=f"{told}\nleft running: {', '.join(left)}")
+    return Read(code=code, said=told)
 
-    return type_in
+
+def end_what_is_left(place: Path) -> list[str]:
+    """Kill what a page left running; returns the command lines of that. What is just ending is given a moment."""
+    mark = f"{MARK}={place}".encode()
+    deadline = time.monotonic() + 3.0
+    while True:
+        found = {}
+        for entry in os.listdir("/proc"):
+            with suppress(OSError):
+                if entry.isdigit() and mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                    found[int(entry)] = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        if not found or time.monotonic() > deadline:
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return list(found.values())
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def read(tmp_path: Path, caches: Path) -> Callable[[str], Read]:
+    """What types in a page's commands."""
+    return lambda text: type_in(text, "", tmp_path, caches)
+
+
+@pytest.fixture(scope="module")
+def readings(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, caches: Path
+) -> Iterator[dict[Path, "Future[Read]"]]:
+    """Every page that is to be tested, typed in; a few at a time, because pages also wait."""
+    asked = [item.callspec.params["page"] for item in request.session.items if "readings" in item.fixturenames]  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(3) as pool:
+        yield {
+            page: pool.submit(type_in, page.read_text(), name_of(page), tmp_path_factory.mktemp("page"), caches)
+            for page in sorted(asked, key=lambda page: -len(shell_script(page.read_text()).replace("\n", "")))
+        }
+        pool.shutdown(cancel_futures=True)
 
 
 @pages
-def test_every_command_works(read: Any, page: Path) -> None:
-    text = page.read_text()
-    if any(block.language == "sh" for block in blocks(text)):
-        done = read(text, name_of(page))
-        assert done.code == 0, f"{name_of(page)}, {done.said}"
+def test_every_command_works(readings: Any, page: Path) -> None:
+    done = readings[page].result()
+    assert done.code == 0, f"{name_of(page)}, {done.said}"
 
 
 @pytest.mark.parametrize(
@@ -189,6 +233,7 @@ def test_every_command_works(read: Any, page: Path) -> None:
         ("true  # exits 1", "line 3: exit code 0, not 1"),
         ("buildrunner run nothing-there", "line 3: exit code 2"),
         ("buildrunner \\\n  run nothing-there  # exits 5", "exit code 2, not 5"),
+        ("sleep 100 &", "left running: sleep 100"),
     ],
 )
 def test_a_command_that_does_not_work_is_found(read: Any, commands: str, complaint: str) -> None:
