@@ -126,6 +126,7 @@ _BATCH: tuple[Callable[[Any], Any], ...] = (
         "--workers",
         "jobs",
         type=Jobs(),
+        metavar="N|auto",
         default="auto",
         show_default=True,
         help="How many scripts run at once; auto: one a CPU this process may use.",
