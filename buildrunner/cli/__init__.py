@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, TextIO
 
 import click
@@ -112,9 +113,10 @@ def main() -> None:
     _mend_streams()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who starts us may ignore it, and children's endings with it
     if _COMPLETE in os.environ:
-        from buildrunner.cli.completion import answer
+        with suppress(Exception):  # a message in the middle of a line being typed helps nobody
+            from buildrunner.cli.completion import answer
 
-        answer(cli)
+            answer(cli)
         sys.exit(0)
     try:
         _require_working_directory()

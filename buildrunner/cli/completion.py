@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ class _Shell(ShellComplete):
         shown = [item for item in items if item.value.isprintable()]
         return "\n".join(["plain", *filter(None, map(self.format_completion, shown))])
 
-    def format_completion(self, item: CompletionItem[str]) -> str:
+    def format_completion(self, item: "CompletionItem[str]") -> str:
         """A candidate and its description."""
         help_ = " ".join((item.help or "").split())
         return f"{item.value}\t{help_}" if help_ else item.value
@@ -83,7 +82,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         self._raw, self._quote = line[start:], "" if opened is None else line[opened]
         return words[1:-1], words[-1]
 
-    def format_completion(self, item: CompletionItem[str]) -> str:
+    def format_completion(self, item: "CompletionItem[str]") -> str:
         """The candidate as it must stand on the line, without the part that bash holds for an earlier word."""
         if self._quote:
             before = unquoted(self._raw)[1]  # bash completes what follows the quotation mark, and closes it
@@ -182,12 +181,11 @@ def command(shell: str) -> int:
 
 def answer(cli: click.Group) -> None:
     """Tell the shell that asked what may stand there."""
-    with suppress(Exception):  # a message in the middle of a line being typed helps nobody
-        name, _, asked = os.environ[VARIABLE].partition("_")
-        if asked == "complete":
-            text = SHELLS[name](cli, {}, "buildrunner", VARIABLE).complete()
-            sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
-            sys.stdout.buffer.flush()
+    name, _, asked = os.environ[VARIABLE].partition("_")
+    if asked == "complete":
+        text = SHELLS[name](cli, {}, "buildrunner", VARIABLE).complete()
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def with_candidates(command: click.Command) -> click.Command:
