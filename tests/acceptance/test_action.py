@@ -238,7 +238,6 @@ def test_an_interrupted_run_is_carried_on(workspace: Any) -> None:
     [
         ({"install": ""}, str(FOLDER.parents[2])),
         ({"install": "x @ https://a.invalid/$(touch pwned)"}, "x @ https://a.invalid/$(touch pwned)"),
-        ({"install": "", "version": "1.2.0"}, "buildrunner==1.2.0"),
         ({"install": "--index-url=https://a.invalid"}, "--index-url=https://a.invalid"),
     ],
 )

@@ -298,6 +298,13 @@ def test_elsewhere_and_inside_a_script_nothing_is_said(workspace: Any) -> None:
     assert not (workspace.path / "summary.md").exists()
 
 
+def test_the_runs_of_a_bench_are_no_runs_of_the_step(workspace: Any) -> None:
+    workspace.scripts(a="raise SystemExit(1)")
+    done = workspace.run("bench", "src", "--rounds", "1", code=None, env=actions(workspace))
+    assert Runner().read(done.out + done.err).commands == []
+    assert not (workspace.path / "summary.md").exists()
+
+
 def test_logs_that_are_another_runs_are_not_shown(workspace: Any) -> None:
     workspace.scripts(a="raise SystemExit('the first reason')")
     workspace.run("run", "src", "--no-zip", code=1)

@@ -2,7 +2,6 @@
 # Install buildrunner into an environment of its own, so that it changes nothing of the Python the scripts get.
 #
 #     INPUT_INSTALL   what pip installs: empty for this repository; none for the buildrunner on PATH
-#     INPUT_VERSION   a released version to install instead
 #     GITHUB_OUTPUT   gets `command`, the program to call
 set -euo pipefail
 
@@ -15,11 +14,7 @@ if [ "${INPUT_INSTALL:-}" = none ]; then
     exit 0
 fi
 
-if [ -n "${INPUT_VERSION:-}" ]; then
-    what=buildrunner==$INPUT_VERSION
-else
-    what=${INPUT_INSTALL:-$(cd -- "$GITHUB_ACTION_PATH/../../.." && pwd -P)}
-fi
+what=${INPUT_INSTALL:-$(cd -- "$GITHUB_ACTION_PATH/../../.." && pwd -P)}
 python=$(command -v python3 || command -v python) || {
     echo "::error::there is no Python: set the input python-version"
     exit 2
