@@ -309,16 +309,16 @@ class BuildServer:
             control=control,
             tick=min((seconds for one in listeners if (seconds := getattr(one, "tick", None))), default=None),
         )
-        if running is not None:
-            adoption.adopt(loop, journals, running)
-        began = time.time() - (time.monotonic() - self._began)
-        run = ledger.set_run(
-            run, state="running", finished=None, wall=before, session=began, exit_code=None, archive=None
-        )
-        self._announce(run, loop, len(jobs), past, resumed=running is not None)
-        done = False
         with control or nullcontext():
+            done = False
             try:
+                if running is not None:
+                    adoption.adopt(loop, journals, running)
+                began = time.time() - (time.monotonic() - self._began)
+                run = ledger.set_run(
+                    run, state="running", finished=None, wall=before, session=began, exit_code=None, archive=None
+                )
+                self._announce(run, loop, len(jobs), past, resumed=running is not None)
                 pool.start()
                 with self._wakeup(pool):
                     if self._signal is not None:

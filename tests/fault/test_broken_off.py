@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,24 @@ def test_scripts_ended_by_a_failing_listener_run_again(workspace: Any, monkeypat
     summary = BuildServer.resume()
     assert summary.passed
     assert summary.totals["passed"] == 3
+
+
+def test_a_run_that_breaks_off_before_it_begins_leaves_nobody_to_ask(
+    workspace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fails:
+        def on_event(self, event: Event, /) -> None:
+            assert (workspace.path / ".buildrunner" / "control").exists()
+            raise RuntimeError("a listener's own fault")
+
+    monkeypatch.chdir(workspace.path)
+    workspace.scripts(a="pass")
+    with tempfile.TemporaryDirectory(prefix="run-") as runtime:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        with pytest.raises(RuntimeError, match="own fault"):
+            BuildServer("src", listeners=[Fails()]).run()
+        assert list(Path(runtime, "buildrunner").iterdir()) == []
+    assert not (workspace.path / ".buildrunner" / "control").exists()
 
 
 def test_another_thread_can_stop_a_run(workspace: Any, monkeypatch: pytest.MonkeyPatch, wait_until: Any) -> None:
