@@ -6,6 +6,7 @@ A `show()` that would wait until the windows are closed closes the figures; one 
 the next `show()` takes their picture again. A figure that is never shown leaves none.
 
 It must not steer the script otherwise: `savefig`, sizes and settings are the script's own, and no file is replaced.
+Only since matplotlib 3.7 does `show()` ask the canvas's manager what to do.
 """
 
 import functools
@@ -18,6 +19,9 @@ from typing import BinaryIO
 from matplotlib import pyplot
 from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+if not hasattr(FigureManagerBase, "start_main_loop"):  # figures would stay open, and be saved again and again
+    raise ImportError("saving_backend needs matplotlib 3.7 or newer")
 
 _numbers = itertools.count(1)  # over the whole script
 
