@@ -127,13 +127,13 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except BuildrunnerError as exc:
-        click.echo(f"buildrunner: {exc}", err=True)
+        _complain(str(exc))
         code = exc.exit_code
     except BrokenPipeError:
         code = 0  # whoever read stdout has seen enough
     except OSError as exc:
         where = f" {display(os.fsdecode(exc.filename))}" if isinstance(exc.filename, str | bytes) else _full_stream()
-        click.echo(f"buildrunner: {exc.strerror or exc}{where}; what was recorded stays recorded", err=True)
+        _complain(f"{exc.strerror or exc}{where}; what was recorded stays recorded")
         code = 3
     except Exception:
         import traceback
@@ -145,6 +145,12 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(sentence: str) -> None:
+    """Say what went wrong, to whoever is still there."""
+    with suppress(OSError):
+        click.echo(f"buildrunner: {sentence}", err=True)
 
 
 def _require_working_directory() -> None:

@@ -1,7 +1,9 @@
 """`buildrunner run`: from folder to zip."""
 
+import errno
 import os
 import signal
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,7 +148,7 @@ def progress(*, quiet: bool, verbose: bool) -> Iterator[list[Any]]:
 
 
 def _can_redraw() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")
+    return sys.stderr.isatty() and (os.environ.get("TERM") or "dumb") != "dumb" and not os.environ.get("CI")
 
 
 def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
@@ -175,11 +177,19 @@ def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         if runner:
             github.report(runner, summary, reader, os.environ)
         sys.stdout.flush()
-    except BrokenPipeError:
-        pass  # the run's own exit code still counts
+    except OSError as exc:
+        if not _nobody_reads(exc):
+            raise
+        # the run's own exit code still counts
     finally:
         signal.signal(signal.SIGINT, handler)
         reader.close()
+
+
+def _nobody_reads(exc: OSError) -> bool:
+    """Whether stdout's reader or terminal is gone."""
+    gone_terminal = exc.errno == errno.EIO and stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode)
+    return isinstance(exc, BrokenPipeError) or gone_terminal
 
 
 def _only_twice() -> Any:

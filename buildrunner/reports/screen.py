@@ -1,13 +1,16 @@
 """The live screen: what every worker is at, how far the run is, and what went wrong, redrawn in place on a terminal.
 
     failures and warnings, as they happen        (printed once, they scroll away like any output)
-    ━━━━━━━━━━──────── 120/285 · 2 failed · …    ◀ the cursor rests here, at the block's beginning
+    ━━━━━━━━──────────── 120/285 · 2 failed      ◀ the cursor rests here, at the block's beginning
+    1 min 02 s so far · 1 min 20 s ± 5.0 s left
     worker 0  plot_kmeans.py     12 s of about 15 s
     worker 1  plot_svm.py         4.1 s of about 1.2 s  slow
 
 A terminal that is made narrower breaks the block's lines anew and keeps the cursor at the text where it was: at the
 block's beginning, from which everything is drawn again. So nothing has to be known about how it breaks lines, and
-no older frame stays behind (a redraw that goes up by the lines it wrote does leave some).
+no older frame stays behind (a redraw that goes up by the lines it wrote does leave some). Only a block that no longer
+fits the screen once its lines are broken may leave its head among what has scrolled away; so lines are no longer than
+what they say.
 """
 
 import os
@@ -44,6 +47,7 @@ _FRAME = 0.1  # seconds between two drawings at the least
 _STALE = 1.0  # seconds after which a drawing is repeated although nothing in it has changed
 _WINDOW = 30.0  # seconds the throughput is taken from
 _BAR = 20  # columns
+_WIDE = 100  # columns; below, the times have a line of their own
 _NARROW = 60  # columns; below, lanes are labelled with the bare number
 _TINY = 30  # columns; below, lanes do without the usual time
 _SMALLEST = 10  # columns; a narrower terminal is drawn as if it had these
@@ -77,6 +81,7 @@ class Screen:
         self._ends: deque[float] = deque()
         self._workers = self._total = self._done = self._failed = self._started_with = 0
         self._warned: set[str] = set()
+        self._name_width = 0  # columns
         self._stopping = False
         self._packaging = ""
         self._above: list[str] = []  # lines that stay, to be written with the next frame
@@ -237,13 +242,14 @@ class Screen:
         spare = []  # what a small terminal does without, first to last
         if self._ends and now > self._began:
             spare.append(Text(rate(len(self._ends) / min(_WINDOW, now - self._began))))
-        spare.append(Text(f"{about(now - self._began)} so far"))
-        parts += spare
+        so_far = Text(f"{about(now - self._began)} so far")
+        parts += [*spare, so_far]
+        spare.append(so_far)
         if self._stopping:
             parts.append(Text("stopping", style="bold yellow"))
         elif not self._packaging:
             parts.append(self._time_left(now))
-        while len(lines := self._flowed(parts, width)) > most:
+        while len(lines := self._flowed(parts, width, own_line=so_far)) > most:
             parts.remove(spare.pop(0) if spare else parts[-1])
         return lines
 
@@ -251,14 +257,15 @@ class Screen:
         left = self._outlook.remaining(now) if self._outlook else None
         return Text(time_left(left, "+-" if self._plain else "±")) if left else Text("time left unknown", style="dim")
 
-    def _flowed(self, parts: list[Text], width: int) -> list[Text]:
-        """The bar and the parts, on as many lines as they need."""
+    def _flowed(self, parts: list[Text], width: int, *, own_line: Text) -> list[Text]:
+        """The bar and the parts, on as many lines as they need; always where one of them is, so that nothing jumps."""
         dot = " - " if self._plain else " · "
         lines = [Text()]
         if width >= 2 * _BAR:
             lines[0].append_text(self._bar()).append("  ")
         for index, part in enumerate(parts):
-            if lines[-1].cell_len + len(dot) + part.cell_len >= width and lines[-1].cell_len:
+            full = lines[-1].cell_len + len(dot) + part.cell_len >= width and lines[-1].cell_len
+            if full or (part is own_line and 2 * _BAR <= width < _WIDE):
                 lines.append(Text())
             elif index:
                 lines[-1].append(dot)
@@ -283,7 +290,9 @@ class Screen:
         label = f"{'worker ' if width >= _NARROW else ''}{worker:>{len(str(self._workers - 1))}}  "
         name = Text(self._speakable(label + display(one.job)))
         room = max(_SMALLEST, width - 1 - end.cell_len)
-        name.truncate(room, overflow="crop" if self._plain else "ellipsis", pad=True)
+        # As wide as names need so far, so that the times stand below one another, near their names and still.
+        self._name_width = max(self._name_width, name.cell_len)
+        name.truncate(min(room, self._name_width), overflow="crop" if self._plain else "ellipsis", pad=True)
         return name.append_text(end)
 
     def _speakable(self, text: str) -> str:

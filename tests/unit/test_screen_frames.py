@@ -64,7 +64,7 @@ def test_many_workers_show_the_longest_running(show: Any) -> None:
     s.wait(1)
     shown = [int(found[1]) for row in s.rows if (found := re.match(r"worker +(\d+)  job", row))]
     assert shown == sorted(order[: len(shown)])
-    assert 18 <= len(shown) <= 21
+    assert len(shown) == 20
     assert s.rows[-1] == f"… and {64 - len(shown)} more at work"
     assert len(s.rows) <= 24
     for n in order[:50]:
@@ -116,7 +116,7 @@ def test_a_terminal_that_cannot_say_everything_gets_plain_characters(show: Any) 
     assert "\\u" not in "".join(row for row in s.rows), "nothing of ours needed escaping"
     assert len(s.rows) <= 24
     assert "... and " in s.rows[-1]
-    assert "+-" in s.lane("0/10") or "up to" in s.lane("0/10") or "unknown" in s.lane("0/10")
+    assert "so far - " in s.lane("so far")
     s.finish()
     assert "".join(s.terminal.writes).isascii()
 
