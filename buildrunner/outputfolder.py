@@ -9,7 +9,7 @@ a recorded run can tell whether what lies there is still its own.
 
 import json
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -218,6 +218,17 @@ def held(run: RunRow) -> tuple[frozenset[str], str]:
     if entry["run"] != run.name:
         return frozenset(), f"run {entry['run']} of the same target has used the output folder {shown} since"
     return frozenset(entry["names"]), f"another target has used the output folder {shown} since"
+
+
+def left_files(reader: Reader, run: RunRow) -> Iterator[str]:
+    """What a run left in the output folder beside its jobs' last logs, relative to the folder."""
+    for row in reader.results(run):
+        for number in range(1, row.attempts):
+            yield from (f"logs/{row.file}.{number}.out", f"logs/{row.file}.{number}.err")
+        for output in row.outputs:
+            yield f"files/{row.file}/{output.path}"
+        for path in row.skipped_outputs:
+            yield f"files/{row.file}/{path}"
 
 
 def _path(run: RunRow) -> str:

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from buildrunner import adoption, assignments
 from buildrunner.choice import choose
 from buildrunner.config import Options
 from buildrunner.control import Control
+from buildrunner.delivery import Delivery
 from buildrunner.errors import BuildrunnerError, LedgerBusy, LedgerError, NothingLeft, PackageError, UsageError
 from buildrunner.events import Event, Listener, Packaged, Packaging, RunEnded, RunStarted
 from buildrunner.interpreters import choose_python
@@ -26,16 +27,13 @@ from buildrunner.job import FINAL_STATES, Job, JobEvent, JobState, advance
 from buildrunner.ledger import Ledger, RunRow, spec_from_json
 from buildrunner.loop import Loop
 from buildrunner.naming import display
-from buildrunner.outputfolder import OutputFolder, reopen, replaced
+from buildrunner.outputfolder import OutputFolder, left_files, reopen
 from buildrunner.plan import Plan, medians
 from buildrunner.pool import WorkerPool
 from buildrunner.reports.words import command
 from buildrunner.scan import make_batch
 from buildrunner.strays import Strays
-from buildrunner.summary import Summary, exit_code, summarise, wall_seconds
-
-if TYPE_CHECKING:
-    from buildrunner.reports.jsonlines import JsonLines
+from buildrunner.summary import Summary, exit_code, not_packaged, summarise, wall_seconds
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -71,23 +69,24 @@ class BuildServer:
         unknown = set(options) - set(Options.__dataclass_fields__)
         if unknown:
             raise UsageError(f"BuildServer knows no option {sorted(unknown)[0]!r}")
-        self._options = Options(
+        checked = Options(
             targets=tuple(os.fsdecode(t) for t in targets),
             output=os.fsdecode(output_dir),
             jobs=workers,
             **options,
         )
-        self._set_up(listeners, age=0.0)
+        self._set_up(checked, listeners, age=0.0)
 
     @classmethod
     def from_options(cls, options: Options, *, listeners: Iterable[Listener] = (), age: float = 0.0) -> "BuildServer":
         """A server for checked options. `age`: seconds that count as the run's although they are past."""
         server = cls.__new__(cls)
-        server._options = options
-        server._set_up(listeners, age=age)
+        server._set_up(options, listeners, age=age)
         return server
 
-    def _set_up(self, listeners: Iterable[Listener], *, age: float) -> None:
+    def _set_up(self, options: Options, listeners: Iterable[Listener], *, age: float) -> None:
+        self._options = options
+        self._delivery = Delivery(options)
         self._listeners = tuple(listeners)
         self._age = age
         self._began = 0.0  # monotonic
@@ -95,7 +94,6 @@ class BuildServer:
         self._signal: int | None = None
         self._packaging: RunRow | None = None
         self._own_process = False
-        self._events: JsonLines | None = None
 
     def run(self, *, resume: bool = False, handle_signals: bool = False) -> Summary:
         """Run everything, package, and sum up. With `resume`, first look for an interrupted run of the same target.
@@ -108,8 +106,8 @@ class BuildServer:
         python, why = choose_python(options.python, os.environ)
         batch = make_batch(options, python)
         with self._signals(handle_signals), ExitStack() as stack:
-            self._check_destinations()
-            stack.callback(self._close_events)
+            stack.callback(self._delivery.close_events)
+            self._delivery.check()
             ledger = stack.enter_context(Ledger(Path(options.state), purpose=self._purpose()))
             if resume and (left := adoption.interrupted(ledger, batch.key)):
                 self._refuse_other_options(left)
@@ -117,7 +115,7 @@ class BuildServer:
             try:
                 choice = choose(ledger, options, batch)
             except NothingLeft:
-                self._write_empty_junit(batch.target)
+                self._delivery.write_empty_junit(batch.target)
                 raise
             batch = choice.batch
             folder = OutputFolder(options.output, purpose=self._purpose())
@@ -166,26 +164,13 @@ class BuildServer:
         state = Path(state_dir)
         if not (state / "ledger.db").exists():
             raise UsageError(f"there is no ledger in {state}: nothing to resume; name its folder with --state DIR")
-        server = cls.__new__(cls)
-        server._set_up(listeners, age=age)
-        with server._signals(handle_signals), Ledger(state, purpose="buildrunner resume") as ledger:
+        with Ledger(state, purpose="buildrunner resume") as ledger:
             row = ledger.run(run)
             own = {} if deadline is None else {"deadline": deadline}
-            server._options = Options.from_json({**row.options, **own})
-            server._begin()
-            if row.state != "finished" or not FINAL_STATES.issuperset(ledger.counts(row)):
-                return server._resume(ledger, row)
-            notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
-            if run is None and (left := adoption.left_behind(ledger, row)):
-                notices += (f"run {left.name} is interrupted: `{command(left, 'resume')}`",)
-            lacked = row.exit_code == PackageError.exit_code
-            unwritten = server._write_junit_late(ledger, row)
-            notices += unwritten
-            if row.state == "finished" and row.options["zip"] and not row.archive:
-                return server._deliver_late(ledger, row, notices, reported=not unwritten)
-            if unwritten or lacked:
-                row = ledger.set_run(row, exit_code=PackageError.exit_code if unwritten else exit_code(ledger, row))
-            return summarise(ledger, row, notices=notices)
+            options = Options.from_json({**row.options, **own})
+            server = cls.from_options(options, listeners=listeners, age=age)
+            with server._signals(handle_signals):
+                return server._go_on(ledger, row, named=run is not None)
 
     def stop(self) -> None:
         """End the run: what runs gets TERM, the grace time, then KILL. A second call kills at once."""
@@ -213,32 +198,28 @@ class BuildServer:
         if os.getcwd() != run.options["directory"]:
             raise UsageError(f"run {run.name} was started in {display(run.options['directory'])}: resume it from there")
 
-    def _check_destinations(self, *, resumed: bool = False) -> None:
-        """Ask whether everything that is to be written can be, before anything is run for it."""
-        self._check_destination()
-        if self._options.junitxml:
-            from buildrunner.reports import junit
-
-            junit.check_destination(self._options.junitxml)
-        self._open_events(resumed=resumed)
-
-    def _open_events(self, *, resumed: bool) -> None:
-        if self._options.events and not self._events:
-            from buildrunner.reports.jsonlines import JsonLines
-
-            self._events = JsonLines(self._options.events, resumed=resumed)
-
-    def _check_destination(self) -> None:
-        if self._options.zip:
-            from buildrunner.package import check_destination
-
-            check_destination(self._options.zip)
+    def _go_on(self, ledger: Ledger, row: RunRow, *, named: bool) -> Summary:
+        """Carry on what is broken off; of what is complete, make what it still lacks."""
+        self._begin()
+        if row.state != "finished" or not FINAL_STATES.issuperset(ledger.counts(row)):
+            return self._resume(ledger, row)
+        notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
+        if not named and (left := adoption.left_behind(ledger, row)):
+            notices += (f"run {left.name} is interrupted: `{command(left, 'resume')}`",)
+        lacked = row.exit_code == PackageError.exit_code
+        unwritten = self._delivery.write_junit_late(ledger, row)
+        notices += unwritten
+        if row.options["zip"] and not row.archive:
+            return self._deliver_late(ledger, row, notices, reported=not unwritten)
+        if unwritten or lacked:
+            row = ledger.set_run(row, exit_code=PackageError.exit_code if unwritten else exit_code(ledger, row))
+        return summarise(ledger, row, notices=notices)
 
     def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
         self._require_directory(run)
         with ExitStack() as stack:
-            self._check_destinations(resumed=True)
-            stack.callback(self._close_events)
+            stack.callback(self._delivery.close_events)
+            self._delivery.check(resumed=True)
             folder = reopen(ledger, run, cannot="be carried on", purpose=self._purpose())
             stack.callback(folder.close)
             jobs, revived, spent = [], [], ledger.spent(run)
@@ -286,8 +267,7 @@ class BuildServer:
         journals = ledger.state / "runs" / run.name
         journals.mkdir(parents=True, exist_ok=True)
         before = wall_seconds(ledger, run) if running is not None else 0.0
-        if self._events:
-            self._events.begin(run, {job.spec.name: file for _, file, job in jobs}, resumed=running is not None)
+        self._delivery.begin(run, {job.spec.name: file for _, file, job in jobs}, resumed=running is not None)
         listeners = self._hearers()
         pool = self._make_pool(run, folder, journals)
         strays = Strays(run.options["directory"], self._options, [job.spec for _, _, job in jobs])
@@ -341,54 +321,19 @@ class BuildServer:
                 exit_code=128 + self._signal if state == "interrupted" and self._signal else exit_code(ledger, run),
             )
             loop.answer_all()
-        notices = deaf + strays.notices() + _skipped(ledger, run)
+        notices = deaf + strays.notices() + not_packaged(ledger, run)
         try:
-            folder.finish(run.key, _left_files(ledger, run))
+            folder.finish(run.key, left_files(ledger, run))
         except UsageError as exc:
             notices += (str(exc),)
         shutil.rmtree(journals, ignore_errors=True)
-        if unwritten := self._write_junit(ledger, run):
+        if unwritten := self._delivery.write_junit(ledger, run):
             notices += unwritten
             if state != "interrupted":
                 run = ledger.set_run(run, exit_code=PackageError.exit_code)
         if state != "finished":
             return self._end(summarise(ledger, run, notices=notices))
         return self._deliver_and_end(ledger, run, notices, whole=running is not None, reported=not unwritten)
-
-    def _write_junit(self, ledger: Ledger, run: RunRow) -> tuple[str, ...]:
-        """Write the JUnit report if that was asked for; a sentence when it cannot be."""
-        if not self._options.junitxml:
-            return ()
-        from buildrunner.reports import junit
-
-        path = os.path.relpath(os.path.join(run.options["directory"], self._options.junitxml))
-        try:
-            junit.write(ledger, run, path)
-        except UsageError as exc:
-            return (str(exc),)
-        except OSError as exc:
-            return (f"cannot write the JUnit report {display(path)}: {exc.strerror or exc}",)
-        return ()
-
-    def _write_junit_late(self, ledger: Ledger, run: RunRow) -> tuple[str, ...]:
-        """Write the JUnit report that a finished run still lacks, of its own logs or not at all."""
-        path = self._options.junitxml
-        if not path:
-            return ()
-        if os.path.isfile(os.path.join(run.options["directory"], path)) and run.exit_code != PackageError.exit_code:
-            return ()
-        if gone := replaced(ledger, run):
-            return (f"the JUnit report {display(path)} cannot be written any more: {gone}",)
-        return self._write_junit(ledger, run)
-
-    def _write_empty_junit(self, target: str) -> None:
-        if path := self._options.junitxml:
-            from buildrunner.reports import junit
-
-            try:
-                junit.write_empty(target, path)
-            except OSError as exc:
-                raise PackageError(f"cannot write the JUnit report {display(path)}: {exc.strerror}") from exc
 
     def _deliver_and_end(
         self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, whole: bool, reported: bool
@@ -410,15 +355,11 @@ class BuildServer:
                 totals=summary.totals,
             )
         )
-        missing = self._close_events()
+        missing = self._delivery.close_events()
         return replace(summary, notices=(*summary.notices, missing)) if missing else summary
 
-    def _close_events(self) -> str | None:
-        events, self._events = self._events, None
-        return events.close() if events else None
-
     def _hearers(self) -> tuple[Listener, ...]:
-        return (*self._listeners, self._events) if self._events else self._listeners
+        return (*self._listeners, self._delivery.events) if self._delivery.events else self._listeners
 
     def _open_control(self, state: Path) -> tuple[Control | None, tuple[str, ...]]:
         """What other terminals can ask through; where there is none to be had, a sentence that says so."""
@@ -438,10 +379,9 @@ class BuildServer:
             return self._undelivered(ledger, run, (*notices, str(exc)))
         with ExitStack() as stack:
             stack.callback(folder.close)
-            self._open_events(resumed=True)
-            stack.callback(self._close_events)
-            if self._events:
-                self._events.begin(run, {}, resumed=True)
+            stack.callback(self._delivery.close_events)
+            self._delivery.open_events(resumed=True)
+            self._delivery.begin(run, {}, resumed=True)
             return self._deliver_and_end(ledger, run, notices, whole=True, reported=reported)
 
     def _deliver(
@@ -453,18 +393,13 @@ class BuildServer:
         """
         if not self._options.zip:
             return summarise(ledger, run, notices=notices)
-        from buildrunner.package import package
-
         if self._signal is None:
             self._emit(Packaging(path=self._options.zip))
         self._packaging = run  # from here on a signal ends it, but no listener in the middle of a line
         try:
             if self._signal is not None:
                 raise Interrupted(self._signal, run)
-            self._check_destination()  # again: meanwhile a script may have put something there
-            archive, changed = package(
-                ledger, run, self._options.zip, with_report=self._options.with_report, whole=whole
-            )
+            archive, changed = self._delivery.package(ledger, run, whole=whole)
         except UsageError as exc:
             elsewhere = f"nothing is lost: `{command(run, 'package', '--zip', 'FILE')}` makes it"
             return self._undelivered(ledger, run, (*notices, f"{exc}; {elsewhere}"))
@@ -564,27 +499,6 @@ class Interrupted(BuildrunnerError):
     def __init__(self, number: int, run: RunRow) -> None:
         super().__init__(f"interrupted while packaging; `{command(run, 'package')}` makes the zip")
         self.exit_code = 128 + number
-
-
-def _left_files(ledger: Ledger, run: RunRow) -> Iterator[str]:
-    """What a run left in the output folder beside its jobs' last logs, relative to the folder."""
-    for row in ledger.results(run):
-        for number in range(1, row.attempts):
-            yield from (f"logs/{row.file}.{number}.out", f"logs/{row.file}.{number}.err")
-        for output in row.outputs:
-            yield f"files/{row.file}/{output.path}"
-        for path in row.skipped_outputs:
-            yield f"files/{row.file}/{path}"
-
-
-def _skipped(ledger: Ledger, run: RunRow) -> tuple[str, ...]:
-    """One sentence on outputs that are no regular files, or could not be read; none when there are none."""
-    found = ledger.skipped_outputs(run)
-    if not found:
-        return ()
-    shown = ", ".join(display(f"{name}: {path}") for name, path in found[:10])
-    more = f" and {len(found) - 10:,} more" if len(found) > 10 else ""
-    return (f"not packaged, because no regular files or not readable: {shown}{more}",)
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from buildrunner.forecast import Outlook, Remaining
 from buildrunner.job import FINAL_STATES, JobState
 from buildrunner.ledger import AttemptRow, Reader, ResultRow, RunRow, spec_from_json
+from buildrunner.naming import display
 from buildrunner.plan import Plan
 from buildrunner.receipt import Receipt
 from buildrunner.speedup import Parallelism, parallelism
@@ -186,6 +187,16 @@ def history_document(reader: Reader, run: RunRow) -> dict[str, Any]:
     document = run_document(reader, run)
     del document["results"]
     return document
+
+
+def not_packaged(reader: Reader, run: RunRow) -> tuple[str, ...]:
+    """One sentence on outputs that are no regular files, or could not be read; none when there are none."""
+    found = reader.skipped_outputs(run)
+    if not found:
+        return ()
+    shown = ", ".join(display(f"{name}: {path}") for name, path in found[:10])
+    more = f" and {len(found) - 10:,} more" if len(found) > 10 else ""
+    return (f"not packaged, because no regular files or not readable: {shown}{more}",)
 
 
 def real_state(reader: Reader, run: RunRow) -> str:

@@ -14,8 +14,8 @@ PACKAGE = Path(buildrunner.__file__).parent
 FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "forecast"),
     (
-        "assignments", "choice", "config", "control", "destination", "doctor", "machine", "interpreters", "scan",
-        "ledger", "ledger.*", "outputfolder", "processes", "removal", "strays", "summary", "timed", "package",
+        "assignments", "choice", "config", "control", "delivery", "destination", "doctor", "machine", "interpreters",
+        "scan", "ledger", "ledger.*", "outputfolder", "processes", "removal", "strays", "summary", "timed", "package",
         "reports", "reports.*", "run", "run.*",
     ),
     ("pool", "loop", "adoption", "bench"),
