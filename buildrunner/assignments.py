@@ -1,11 +1,32 @@
-"""What a script is given: its environment, where it runs, what it is called with, where its output goes."""
+"""What an attempt is given: an id, its environment, where it runs, what it is called with, where its output goes."""
 
+import hashlib
+import os
+import time
 from collections.abc import Callable, Mapping
 
 from buildrunner.interpreters import call
 from buildrunner.job import Assignment, Attempt, JobSpec
 from buildrunner.machine import thread_variables
 from buildrunner.outputfolder import OutputFolder
+
+_SCRIPT_CHUNK = 1 << 15
+
+
+class AttemptIds:
+    """Makes the ids of attempts: UUIDs that sort in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def new(self) -> str:
+        """A UUID whose first 48 bits are the time in milliseconds (RFC 9562, version 7)."""
+        value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+        value = value & ~(0xF << 76) | 7 << 76
+        value = value & ~(0x3 << 62) | 2 << 62
+        self._last = max(value, self._last + 1)  # also within a millisecond, and when the clock is set back
+        text = f"{self._last:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def environment(environ: Mapping[str, str], *, run: str, parallel: int, threads: str) -> dict[str, str]:
@@ -44,3 +65,22 @@ def assigner(folder: OutputFolder, directory: str, *, grace: float) -> Callable[
         )
 
     return assign
+
+
+def script_sha256(directory: str, script: str | None) -> str | None:
+    """Of the script as it is now; None when it cannot be read, which its own attempt will complain about."""
+    if script is None:
+        return None
+    try:
+        fd = os.open(os.path.join(directory, script), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        digest = hashlib.sha256()
+        while part := os.read(fd, _SCRIPT_CHUNK):
+            digest.update(part)
+        return digest.hexdigest()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)

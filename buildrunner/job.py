@@ -177,6 +177,15 @@ class Attempt:
     worker: int
 
 
+def made_at(attempt: str) -> float:
+    """When an attempt's id was made: seconds since the epoch, to the millisecond (RFC 9562, version 7).
+
+    >>> made_at("017f22e2-79b0-7cc3-98c4-dc0c0c07398f")
+    1645557742.0
+    """
+    return int(attempt.replace("-", "")[:12], 16) / 1000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """What goes down the task queue to a worker: an attempt and everything needed to carry it out.

@@ -4,12 +4,11 @@ Each turn is one transaction: receipts that came are recorded, new attempts are 
 committed do the attempts go to their workers and the listeners hear of the receipts.
 """
 
-import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from buildrunner.assignments import AttemptIds, script_sha256
 from buildrunner.control import Control, Request
 from buildrunner.events import (
     Event,
@@ -43,7 +42,6 @@ LOST_ALLOWED = 3
 
 _SHORT = 0.05  # seconds; only behind an attempt expected to be this short may another lie waiting
 _STALLED = 0.1  # seconds; after this what lies behind an attempt is fetched back
-_SCRIPT_CHUNK = 1 << 15
 _MOST_AHEAD = 8
 _RECENT = 16  # attempts
 _AHEAD_SECONDS = 0.16  # work that should lie with a worker, so that it need not wait for the server
@@ -105,7 +103,7 @@ class Loop:
         self._current: dict[str, str] = {}  # attempt → job, for all that lie with workers
         self._pace: float | None = None  # recent seconds an attempt, on average
         self._recent: deque[float] = deque(maxlen=_RECENT)
-        self._last_id = 0
+        self._ids_of_attempts = AttemptIds()
         self._news: list[Event] = []
         self._stop_asked = 0
         self._stop_told = 0
@@ -236,15 +234,6 @@ class Loop:
                 batches.setdefault(worker, []).append(self._start(spec, worker))
                 room -= 1
 
-    def _new_id(self) -> str:
-        """A UUID whose first 48 bits are the time in milliseconds (RFC 9562, version 7): new ones sort last."""
-        value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-        value = value & ~(0xF << 76) | 7 << 76
-        value = value & ~(0x3 << 62) | 2 << 62
-        self._last_id = max(value, self._last_id + 1)  # also within a millisecond, and when the clock is set back
-        text = f"{self._last_id:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
     def _may_lie_ahead(self, spec: JobSpec) -> bool:
         if self._jobs[spec.name].attempts:
             return False  # its last attempt's logs make way for it, and could not come back if it did
@@ -265,9 +254,9 @@ class Loop:
         job = self._jobs[spec.name]
         if job.state is JobState.WAITING:
             job = job.advanced(JobEvent.RELEASE)
-        attempt = Attempt(id=self._new_id(), job=spec.name, number=job.attempts + 1, worker=worker)
+        attempt = Attempt(id=self._ids_of_attempts.new(), job=spec.name, number=job.attempts + 1, worker=worker)
         assignment = self._assign(spec, self._files[spec.name], attempt)
-        self._ledger.start(self._ids[spec.name], attempt, _sha256(self._directory, spec.script))
+        self._ledger.start(self._ids[spec.name], attempt, script_sha256(self._directory, spec.script))
         self._jobs[spec.name] = job.advanced(JobEvent.START, attempts=1)
         self._current[attempt.id] = spec.name
         if self._listeners:
@@ -460,22 +449,3 @@ class Loop:
             for listener in self._listeners:
                 listener.on_event(event)
         self._news.clear()
-
-
-def _sha256(directory: str, script: str | None) -> str | None:
-    """Of the script as it is now; None when it cannot be read, which its own attempt will complain about."""
-    if script is None:
-        return None
-    try:
-        fd = os.open(os.path.join(directory, script), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        digest = hashlib.sha256()
-        while part := os.read(fd, _SCRIPT_CHUNK):
-            digest.update(part)
-        return digest.hexdigest()
-    except OSError:
-        return None
-    finally:
-        os.close(fd)

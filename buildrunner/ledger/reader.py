@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildrunner.errors import LedgerError, UsageError
-from buildrunner.job import UNSPENT, JobState, Outcome
+from buildrunner.job import UNSPENT, JobState, Outcome, made_at
 from buildrunner.ledger import lock, store
 from buildrunner.ledger.store import from_sql, to_sql
 from buildrunner.receipt import OutputFile
@@ -322,7 +322,7 @@ class Reader:
 
     def dispatched(self, run: RunRow) -> dict[str, float]:
         """When the jobs that lie with workers were handed out (seconds since the epoch): their attempts' ids say it."""
-        return {name: int(attempt.replace("-", "")[:12], 16) / 1000 for attempt, name in self.running(run).items()}
+        return {name: made_at(attempt) for attempt, name in self.running(run).items()}
 
     def past_seconds(
         self, key: str, args: tuple[str, ...], *, names: Collection[str] | None = None, until: int | None = None
