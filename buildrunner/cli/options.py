@@ -115,7 +115,7 @@ _BATCH: tuple[Callable[[Any], Any], ...] = (
         default="auto",
         show_default=True,
         metavar="auto|keep|N",
-        help="Threads numerical libraries may start in each script; auto: the CPUs shared out among those that run at once.",
+        help="Threads numerical libraries may start in each script; auto: CPUs / scripts at once.",
     ),
 )
 
