@@ -148,7 +148,7 @@ _BATCH: tuple[Callable[[Any], Any], ...] = (
         default="auto",
         show_default=True,
         metavar="auto|keep|N",
-        help="Threads numerical libraries may start in each script while several run; alone they choose themselves.",
+        help="Threads numerical libraries may start in each script; auto: CPUs / scripts at once.",
     ),
 )
 
