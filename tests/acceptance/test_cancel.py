@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -159,6 +160,11 @@ from buildrunner.pool import WorkerPool
 close = WorkerPool.close
 WorkerPool.close = lambda pool: (gate("scripts ended", "go on"), close(pool))[1]
 """
+LATE_REPORT = """
+from buildrunner.outputfolder import OutputFolder
+finish = OutputFolder.finish
+OutputFolder.finish = lambda *args: (gate("answered", "go on"), finish(*args))[1]
+"""
 SAYS_WHEN_IT_ASKED = """
 import socket
 sendto = socket.socket.sendto
@@ -206,6 +212,22 @@ def test_at_the_very_end_of_a_run(workspace: Any, patched: Any, there: Any) -> N
     workspace.open("go on")
     assert "is finished: nothing of it runs" in workspace.finish(cancel, code=0).out
     assert workspace.finish(run, code=0).document["state"] == "finished"
+
+
+def test_it_answers_when_the_server_has_let_go_of_the_record(workspace: Any, patched: Any, there: Any) -> None:
+    """What one does next must not be refused because the cancelled run still holds the state folder."""
+    workspace.scripts(a=workspace.note("start") + workspace.until("gate"))
+    run = patched(LATE_REPORT, "run", "src", "--json")
+    there("python_output/logs/a.py.out")
+    cancel = workspace.start("cancel")
+    there("answered")
+    with pytest.raises(subprocess.TimeoutExpired):
+        cancel.wait(1)
+    workspace.open("go on")
+    workspace.open("gate")
+    workspace.finish(cancel, code=0)
+    assert workspace.run("resume", "--json").document["totals"]["passed"] == 1
+    workspace.finish(run, code=1)
 
 
 def test_a_run_that_is_over_is_left_as_it_is(workspace: Any) -> None:
