@@ -201,7 +201,7 @@ class Outlook:
 
     def _drift(self, now: float) -> tuple[float, float]:
         """By what factor scripts take longer today than they did, and how far that may be off."""
-        predicted, observed, variance, number = self._predicted, self._observed, self._off, self._ended
+        predicted, observed, variance, number = self._predicted, self._observed, self._off, float(self._ended)
         for name, since in self._running.items():
             if name in self._known and now - since > self._known[name][0]:  # overdue: it tells already
                 seconds, off = self._known[name]
@@ -210,6 +210,9 @@ class Outlook:
                 )  # fmt: skip
         if not predicted:
             return 1.0, _DRIFT
+        # Many short jobs say little about one that is longer than all of them together.
+        longest = max([self._longest_waiting(), *(self._known[n][0] for n in self._running if n in self._known)])
+        number = min(number, predicted / longest) if longest else number
         of_sample = variance / predicted**2 + _ONE_DRIFT**2 / number
         weight = _DRIFT**2 / (_DRIFT**2 + of_sample)
         return 1.0 + weight * (observed / predicted - 1.0), sqrt(weight * of_sample)

@@ -158,7 +158,7 @@ def remaining(reader: Reader, run: RunRow) -> Remaining | None:
             else:
                 outlook.ended(name, seconds)
         elif name in at_work:
-            outlook.started(name, since[name])
+            outlook.started(name, since.get(name, now))  # one may have started since
     return outlook.remaining(now)
 
 

@@ -48,8 +48,10 @@ def command(
 def show(options: Any, as_json: bool, verbose: bool) -> None:
     """Print the plan of a run with these options."""
     import os
+    from dataclasses import replace
 
-    from buildrunner.choice import choose
+    from buildrunner.choice import Choice, choose
+    from buildrunner.errors import NothingLeft
     from buildrunner.interpreters import choose_python
     from buildrunner.ledger import Reader
     from buildrunner.reports.plan import plan_document, print_plan
@@ -62,6 +64,10 @@ def show(options: Any, as_json: bool, verbose: bool) -> None:
     reader = Reader.open(state) if (state / "ledger.db").exists() else None
     try:
         choice = choose(reader, options, batch)
+    except NothingLeft as exc:
+        if not as_json:
+            raise
+        choice = Choice(batch=replace(batch, jobs=()), past={}, words=str(exc))
     finally:
         if reader:
             reader.close()

@@ -14,10 +14,11 @@ from buildrunner.cli.options import option, state_option
 def command(job: str, run: str | None, state: str) -> int:
     """Say why a JOB ran, waits, was skipped, or did not pass."""
     from rich.table import Table
+    from rich.text import Text
 
     from buildrunner.ledger import Reader
     from buildrunner.reports.text import console
-    from buildrunner.reports.why import reasons
+    from buildrunner.reports.why import COMMAND, reasons
     from buildrunner.summary import shown
 
     reader = Reader.open(Path(state))
@@ -29,9 +30,14 @@ def command(job: str, run: str | None, state: str) -> int:
         table.add_column(overflow="fold")
         (_, first), *rest = reasons(reader, row, shown(reader, row, reader.result(row, job)))
         out.print(first, style="bold", soft_wrap=True)
+        width = max(len(heading) for heading, _ in rest)
         for heading, text in rest:
-            table.add_row(f"  {heading}", text)
+            if heading != COMMAND:
+                table.add_row(f"  {heading:{width}}", text)
         out.print(table)
+        for heading, text in rest:
+            if heading == COMMAND:  # a command to paste must be one line
+                out.print(Text.assemble((f"  {heading:{width}}  ", "dim"), text), soft_wrap=True)
     finally:
         reader.close()
     return 0

@@ -40,7 +40,7 @@ def makespans(choice: Choice, options: Options) -> list[Makespan]:
     durations = choice.durations
     found = (
         makespan(choice.batch.jobs, durations, number, order=options.order)
-        for number in sorted(n for n in numbers if n <= max(1, len(choice.batch.jobs)))
+        for number in sorted(n for n in numbers if 1 <= n <= len(choice.batch.jobs))
     )
     return [one for one in found if one]
 
@@ -90,7 +90,7 @@ def print_plan(out: Console, choice: Choice, options: Options, python: str, why:
         )
     if strangers := sum(spec.name not in choice.past for spec in specs):
         out.print(
-            f"{count(strangers, 'script')} never ran here; they are counted like the median of the others",
+            f"{count(strangers, 'script')} never ran here: counted like the median of the others",
             soft_wrap=True,
         )
 

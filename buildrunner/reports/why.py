@@ -15,6 +15,8 @@ from buildrunner.reports.words import command, count, ending, row_ending, second
 from buildrunner.summary import real_state, results, stamp
 
 Reason = tuple[str, str]
+COMMAND = "alone"
+"""The heading whose text is a command line; it comes last."""
 
 
 def reasons(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
@@ -63,8 +65,7 @@ def _waits(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
 
 def _order(reader: Reader, run: RunRow, rows: list[ResultRow]) -> list[str]:
     """The names in the order in which the plan would hand them out now."""
-    names = {row.name for row in rows}
-    specs = [JobSpec(name=row.name, priority=_spec(row).priority, after=()) for row in rows if row.name in names]
+    specs = [JobSpec(name=row.name, priority=_spec(row).priority) for row in rows]
     plan = Plan(
         specs,
         durations=medians(reader.past_seconds(run.key, run.args, names=names, until=run.id - 1)),
@@ -90,7 +91,10 @@ def _failure(run: RunRow, row: ResultRow) -> str:
             shell = 128 + (row.signal or 0)
             return f"it was ended by {how}, which buildrunner did not send; a shell would call that {shell}"
         case Outcome.TIMED_OUT:
-            return f"it ran longer than {seconds(_spec(row).timeout)} (--timeout) and was ended: {how}"
+            how = how.removeprefix("timed out, ")
+            return f"it ran longer than {seconds(_spec(row).timeout)} (--timeout) and was told to end: {how}"
+        case Outcome.SPAWN_ERROR:
+            return display(row.error or how)
         case Outcome.LOST:
             return (
                 f"its worker process died {count(row.lost, 'time')}, and it with it; nothing says that it was to blame"
@@ -175,7 +179,7 @@ def _logs(run: RunRow, row: ResultRow) -> Iterator[Reason]:
         yield "last words", "\n".join(lines)
         yield "log", display(path)
     if row.state in (JobState.FAILED, JobState.CANCELLED):
-        yield "alone", alone_command(run, row)
+        yield COMMAND, alone_command(run, row)
 
 
 def _spec(row: ResultRow) -> JobSpec:
