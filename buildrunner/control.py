@@ -23,6 +23,7 @@ from buildrunner.errors import UsageError
 ADDRESS = "control"
 _LONGEST = 1 << 18  # bytes of a datagram
 _AT_ONCE = 64  # datagrams; whoever sends more waits until the run has had its turn
+_TRIES = 5
 _NAMED = 20  # jobs that had not started
 _LOOK_AGAIN = 0.1  # seconds between two looks whether the server is still there
 
@@ -72,11 +73,9 @@ class Control:
         """Open the socket and write its path into the state folder; OSError where that is impossible."""
         self._note = state / ADDRESS
         _remove_dead(self._note)
-        path = os.path.join(_folder(), f"{os.getpid()}-{os.urandom(4).hex()}")
-        self._socket = _bound(path)
-        self._path = path
+        self._socket, self._path = _opened()
         try:
-            _write_whole(self._note, path)
+            _write_whole(self._note, self._path)
         except OSError:
             self.close()
             raise
@@ -118,9 +117,9 @@ class Control:
     def close(self) -> None:
         """Hear nobody any more."""
         self._socket.close()
-        for path in (self._path, self._note):
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+        with suppress(FileNotFoundError):
+            os.unlink(self._note)
+        _remove(self._path)
 
 
 def ask(
@@ -157,8 +156,15 @@ def ask(
                 there = os.path.exists(server) and alive()  # its last words may just have come: once more
     finally:
         own.close()
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        _remove(path)
+
+
+def _remove(path: str) -> None:
+    """Remove a socket, and its folder with the last one."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))
 
 
 def _unreachable(run: str, exc: OSError) -> Unreachable:
@@ -177,6 +183,18 @@ def _remove_dead(note: Path) -> None:
                     probe.connect(path)
                 except ConnectionRefusedError:
                     os.unlink(path)
+
+
+def _opened() -> tuple[socket.socket, str]:
+    """A socket and its path, in a folder that another server may be just about to remove."""
+    for left in range(_TRIES - 1, -1, -1):
+        path = os.path.join(_folder(), f"{os.getpid()}-{os.urandom(4).hex()}")
+        try:
+            return _bound(path), path
+        except FileNotFoundError:
+            if not left:
+                raise
+    raise AssertionError
 
 
 def _bound(path: str) -> socket.socket:

@@ -100,6 +100,8 @@ class _Verbs(click.Group):
             if str(exc).startswith("--") and option in ctx.meta.get(Option.FROM_SETTINGS, ()):
                 exc.args = (f"{ctx.meta[_SETTINGS].place(option)}: {exc}",)
             raise
+        except BrokenPipeError:  # whoever reads stdout has seen enough; click would call that a failure
+            raise click.exceptions.Exit(0) from None
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

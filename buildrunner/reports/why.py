@@ -1,9 +1,8 @@
 """Why a job ran, waits, was skipped, or did not pass: what the record knows, as heading and text."""
 
-import hashlib
-import os
 from collections.abc import Iterator
 
+from buildrunner.assignments import script_sha256
 from buildrunner.job import FINAL_STATES, JobSpec, JobState, Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display
@@ -66,6 +65,7 @@ def _waits(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
 def _order(reader: Reader, run: RunRow, rows: list[ResultRow]) -> list[str]:
     """The names in the order in which the plan would hand them out now."""
     specs = [JobSpec(name=row.name, priority=_spec(row).priority) for row in rows]
+    names = {row.name for row in rows}
     plan = Plan(
         specs,
         durations=medians(reader.past_seconds(run.key, run.args, names=names, until=run.id - 1)),
@@ -160,11 +160,9 @@ def _script(run: RunRow, row: ResultRow) -> Iterator[Reason]:
     spec = _spec(row)
     if spec.script is None or row.script_sha256 is None:
         return
-    try:
-        with open(os.path.join(run.options["directory"], spec.script), "rb") as file:
-            now = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as exc:
-        yield "script", f"{display(spec.script)} cannot be read any more: {exc.strerror}"
+    now = script_sha256(run.options["directory"], spec.script)
+    if now is None:
+        yield "script", f"{display(spec.script)} cannot be read any more"
         return
     same = "as it was when it ran" if now == row.script_sha256 else "CHANGED since it ran"
     yield "script", f"{display(spec.script)}, {same}"
