@@ -490,6 +490,24 @@ def test_a_changing_figure_without_an_example_is_found(generate: Any) -> None:
         generate.normal({"a": [{"b": 0.25}]}, fields)
 
 
+def test_what_doctor_finds_is_described_by_topic(generate: Any) -> None:
+    entry = {"topics": ["a"], "fields": {"n": {"type": "whole|null", "means": "", "example": 2}}}
+    document = {"name": "doctor", "findings": [entry | {"shown": {"text": "2"}}, {"topics": ["b"], "fields": {}}]}
+    first, second = {"topic": "a", "text": "7", "facts": {"n": 7}}, {"topic": "b", "text": "x", "facts": {}}
+    assert "| `a` | `n` | whole number, null |" in generate.facts_table(document, [{"findings": [first, second]}])
+    told = generate.shown(document, {"ok": True, "findings": [first, second]})
+    assert told == {"ok": True, "findings": [{"topic": "a", "text": "2", "facts": {"n": 2}}]}
+    with pytest.raises(generate.Wrong, match=r"facts of b: not described in .*: m"):
+        generate.facts_table(document, [{"findings": [first, second | {"facts": {"m": 1}}]}])
+    with pytest.raises(generate.Wrong, match="there is no such thing: b"):
+        generate.facts_table(document, [{"findings": [first]}])
+
+
+def test_lines_of_a_help_text_stay_lines(generate: Any) -> None:
+    command = click.Command("x", help="Says\n    a_b.\n\n    \b\n    one  a_b\n    two\n    ")
+    assert list(generate.help_text(command)) == ["Says a\\_b.", "    one  a_b\n    two"]
+
+
 def test_commands_are_found_wherever_they_are(generate: Any, monkeypatch: Any, tmp_path: Path) -> None:
     """Also in groups within groups; a document that nobody described is an error that names the command."""
     nested = click.Command("look", params=[click.Option(["--json"], is_flag=True)])
