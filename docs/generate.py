@@ -9,15 +9,18 @@ few is an error here. In the texts below `@name@` is where something made from t
 """
 
 import importlib
+import inspect
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,13 @@ def same(described: object, there: object, what: str) -> None:
 # running it
 
 
+def shell_words(words: str) -> tuple[list[str], list[str]]:
+    """What is set before a command, and the command's own words."""
+    split = words.split()
+    at = next(index for index, word in enumerate(split) if "=" not in word)
+    return split[:at], split[at:]
+
+
 class Sandbox:
     """A temporary folder with a few scripts, and the program run in it."""
 
@@ -90,11 +100,15 @@ class Sandbox:
         self.env = {name: os.environ[name] for name in keep if name in os.environ} | {"HOME": folder}
 
     def run(self, words: str) -> str:
-        """What `buildrunner WORDS` prints. Whatever exit code it ends with, it must have printed something."""
+        """What `buildrunner WORDS` prints. Whatever exit code it ends with, it must have printed something.
+
+        Words with = before the command are variables for it, as in a shell.
+        """
+        variables, command = shell_words(words)
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, *words.split()],
+            [sys.executable, "-c", _PROGRAM, *command],
             cwd=self.folder,
-            env=self.env,
+            env=self.env | dict(word.split("=", 1) for word in variables),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -103,6 +117,15 @@ class Sandbox:
         if not done.stdout:
             raise Wrong(f"`buildrunner {words}` printed nothing: {done.stderr}")
         return done.stdout
+
+    def damage(self) -> None:
+        """Makes `damaged/`, a record in which one figure of one receipt was changed."""
+        (self.folder / "damaged").mkdir()
+        sound, damaged = (sqlite3.connect(self.folder / name / "ledger.db") for name in (".odd", "damaged"))
+        with closing(sound), closing(damaged):
+            sound.backup(damaged)
+            with damaged:
+                damaged.execute("UPDATE receipts SET seconds = seconds + 1 WHERE outcome = 'timed_out'")
 
     def files(self, folder: str) -> list[str]:
         """Every file below, sorted."""
@@ -188,7 +211,8 @@ Times are written `90s`, `5m`, `1h30m` or `500ms`; a number alone is seconds. A 
 with or without the suffix, where only one fits.
 
 Every option can also be set by its environment variable; the command line goes first. Inside a script that buildrunner
-runs these variables are not read, so that a script's own `buildrunner` is not steered by them.
+runs these variables are not read, so that a script's own `buildrunner` is not steered by them. What is to hold for a
+folder can stand in [a file](../how-to/settings.md).
 
 @commands@"""
 
@@ -205,7 +229,7 @@ def commands_page() -> str:
         with click.Context(command, info_name=name) as ctx:
             pieces = command.collect_usage_pieces(ctx)
         usage = " ".join(["buildrunner", name, *pieces])
-        parts += [f"## buildrunner {name}", f"    {usage}", *map(plain, paragraphs(command.help or ""))]
+        parts += [f"## buildrunner {name}", f"    {usage}", *help_text(command)]
         if rows := [option_row(option) for option in options(command)]:
             parts.append(table(("option", "does", "default", "variable"), rows))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
@@ -214,6 +238,15 @@ def commands_page() -> str:
 def paragraphs(text: str) -> list[str]:
     """Paragraphs of a help text, each on one line."""
     return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip()) if part.strip()]
+
+
+def help_text(command: click.Command) -> Iterator[str]:
+    """A command's help in markdown. A paragraph whose lines are to stay as they are is code."""
+    for part in re.split(r"\n\s*\n", inspect.cleandoc(command.help or "")):
+        if part.startswith("\b\n"):
+            yield "\n".join(f"    {line}" for line in part.strip("\b\n").split("\n"))
+        elif part.strip():
+            yield plain(" ".join(part.split()))
 
 
 def first_paragraph(command: click.Command) -> str:
@@ -346,7 +379,8 @@ def walk(value: Any, fields: Mapping[str, Any], path: str = "") -> Iterator[tupl
         for key, item in value.items():
             below = f"{path}.*" if f"{path}.*" in fields else f"{path}.{key}" if path else key
             yield below, item
-            yield from walk(item, fields, below)
+            if not fields.get(below, {}).get("apart"):
+                yield from walk(item, fields, below)
     elif isinstance(value, list):
         for item in value:
             if isinstance(item, dict):
@@ -370,6 +404,8 @@ def normal(value: Any, fields: Mapping[str, Any], path: str = "") -> Any:
     field = fields.get(path, {})
     if "example" in field and (value is not None or field.get("always")):
         return field["example"]
+    if field.get("apart"):
+        return value
     if isinstance(value, dict):
         return {
             key: normal(item, fields, f"{path}.*" if f"{path}.*" in fields else f"{path}.{key}" if path else key)
@@ -380,6 +416,39 @@ def normal(value: Any, fields: Mapping[str, Any], path: str = "") -> Any:
     if isinstance(value, float):
         raise Wrong(f"{path} is a figure that changes: it needs an example in {DESCRIPTIONS.name}")
     return value
+
+
+def facts_table(document: Mapping[str, Any], samples: list[Any]) -> str:
+    """What the `facts` of each topic hold, in the order of the topics. Wrong unless all is described."""
+    told = {topic: entry["fields"] for entry in document["findings"] for topic in entry["topics"]}
+    found: dict[str, list[Any]] = {}
+    for finding in (finding for sample in samples for finding in sample["findings"]):
+        found.setdefault(finding["topic"], []).append(finding["facts"])
+    same(told, found, f"{document['name']}: topics")
+    for topic, facts in found.items():
+        check(f"{document['name']}: facts of {topic}", facts, told[topic])
+    rows = [
+        (
+            ", ".join(f"`{topic}`" for topic in entry["topics"]),
+            f"`{path}`",
+            _WORDS[field["type"]],
+            field.get("unit", ""),
+            cell(field["means"]),
+        )
+        for entry in document["findings"]
+        for path, field in entry["fields"].items()
+    ]
+    return table(("topic", "in `facts`", "type", "unit", "means"), rows)
+
+
+def shown(document: Mapping[str, Any], sample: dict[str, Any]) -> dict[str, Any]:
+    """The sample with the findings that are to be shown, as they are on the machine of the examples."""
+    findings = []
+    for entry in document["findings"]:
+        if "shown" in entry:
+            [finding] = [finding for finding in sample["findings"] if finding["topic"] in entry["topics"]]
+            findings.append(finding | entry["shown"] | {"facts": normal(finding["facts"], entry["fields"])})
+    return sample | {"findings": findings}
 
 
 _JSON = """\
@@ -414,18 +483,27 @@ def json_page(sandbox: Sandbox) -> str:
                 samples = [json.loads(archive.read(document["member"]))]
             source = f"`{document['member']}` of the same run:"
         else:
+            if "ledger check" in document["commands"]:
+                sandbox.damage()
             samples = [json.loads(sandbox.run(words)) for words in document["samples"]]
-            source = f"`buildrunner {document['samples'][0]}`:"
+            variables, command = shell_words(document["samples"][0])
+            source = f"`{' '.join([*variables, 'buildrunner', *command])}`:"
         if document.get("list"):
             samples = [item for sample in samples for item in sample]
-        check(document["name"], samples, fields)
         parts += [f"## {document['title']}", document["about"]]
+        facts = ""
+        if "findings" in document:
+            facts = facts_table(document, samples)
+            samples = [shown(document, sample) for sample in samples]
+            source = source.removesuffix(":") + ", of which only some findings are shown:"
+        check(document["name"], samples, fields)
         if "like" not in document:
             rows = [
                 (f"`{path}`", _WORDS[field["type"]], field.get("unit", ""), cell(field["means"]))
                 for path, field in fields.items()
             ]
             parts.append(table(("field", "type", "unit", "means"), rows))
+        parts += [facts] if facts else []
         example = normal(samples[0], fields)
         example = [example] if document.get("list") else example
         parts += [source, "```json\n" + pretty(example) + "\n```"]
