@@ -507,7 +507,7 @@ class Interrupted(BuildrunnerError):
 def _only_a_part(options: Options) -> tuple[str, ...]:
     """What a user would miss who takes the output for that of all scripts."""
     places = " and ".join(display(place) for place in (options.output, options.zip) if place)
-    return (f"{places} now hold only what failed last time; a run without --last-failed makes them of all scripts",)
+    return (f"only what failed last time is in {places} now; a run without --last-failed puts all scripts there",)
 
 
 def _shown(value: object) -> str:

@@ -49,7 +49,7 @@ def test_a_run_that_breaks_off_before_it_begins_leaves_nobody_to_ask(
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
         with pytest.raises(RuntimeError, match="own fault"):
             BuildServer("src", listeners=[Fails()]).run()
-        assert list(Path(runtime, "buildrunner").iterdir()) == []
+        assert not Path(runtime, "buildrunner").exists()
     assert not (workspace.path / ".buildrunner" / "control").exists()
 
 
