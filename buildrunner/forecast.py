@@ -57,8 +57,9 @@ def makespan(
             heapq.heappush(running, (now + seconds, spec.name))
         if not running:
             break
-        now, name = heapq.heappop(running)
-        plan.finished(name, passed=True)
+        now = running[0][0]
+        while running and running[0][0] == now:  # all that end at once, before anything takes their place
+            plan.finished(heapq.heappop(running)[1], passed=True)
     bound = max(plan.longest_chain(taken), sum(taken.values()) / workers)
     return Makespan(workers=workers, seconds=now, bound_seconds=bound)
 

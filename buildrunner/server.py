@@ -117,6 +117,7 @@ class BuildServer:
             except NothingLeft:
                 self._delivery.write_empty_junit(batch.target)
                 raise
+            part = _only_a_part(options) if options.last_failed and len(choice.batch.jobs) < len(batch.jobs) else ()
             batch = choice.batch
             folder = OutputFolder(options.output, purpose=self._purpose())
             stack.callback(folder.close)
@@ -144,7 +145,7 @@ class BuildServer:
             jobs = [(ids[spec.name], files[spec.name], Job(spec=spec)) for spec in batch.jobs]
             plan = Plan(batch.jobs, durations=choice.durations, order=options.order, seed=run.id)
             summary = self._carry_out(ledger, folder, run, plan, jobs, choice.past)
-            return self._forget(ledger, summary)
+            return self._forget(ledger, replace(summary, notices=summary.notices + part))
 
     @classmethod
     def resume(
@@ -332,6 +333,8 @@ class BuildServer:
             if state != "interrupted":
                 run = ledger.set_run(run, exit_code=PackageError.exit_code)
         if state != "finished":
+            if self._options.zip and os.path.exists(self._options.zip):
+                notices += (f"{display(self._options.zip)} is that of an earlier run",)
             return self._end(summarise(ledger, run, notices=notices))
         return self._deliver_and_end(ledger, run, notices, whole=running is not None, reported=not unwritten)
 
@@ -499,6 +502,12 @@ class Interrupted(BuildrunnerError):
     def __init__(self, number: int, run: RunRow) -> None:
         super().__init__(f"interrupted while packaging; `{command(run, 'package')}` makes the zip")
         self.exit_code = 128 + number
+
+
+def _only_a_part(options: Options) -> tuple[str, ...]:
+    """What a user would miss who takes the output for that of all scripts."""
+    places = " and ".join(display(place) for place in (options.output, options.zip) if place)
+    return (f"{places} now hold only what failed last time; a run without --last-failed makes them of all scripts",)
 
 
 def _shown(value: object) -> str:

@@ -11,7 +11,7 @@ from buildrunner.cli.options import json_option, option, state_option
 from buildrunner.reports.export import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 @click.group("ledger")
@@ -85,7 +85,9 @@ def export(state: str, run: str | None, form: str, output: str | None) -> int:
     try:
         rows = attempt_documents(reader, None if run is None else reader.run(run))
         if output is None:
-            _print(lines(rows, form))
+            for line in lines(rows, form):
+                sys.stdout.buffer.write(line.encode())
+            sys.stdout.buffer.flush()
             return 0
         from buildrunner import destination
 
@@ -96,16 +98,6 @@ def export(state: str, run: str | None, form: str, output: str | None) -> int:
     finally:
         reader.close()
     return 0
-
-
-def _print(lines: "Iterator[str]") -> None:
-    """Lines on stdout, ends as they are. Who has seen enough may go."""
-    try:
-        for line in lines:
-            sys.stdout.buffer.write(line.encode())
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @command.command("vacuum")

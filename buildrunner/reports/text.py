@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from heapq import nlargest
+from itertools import islice
 
 from rich import box
 from rich.console import Console
@@ -21,7 +22,9 @@ from buildrunner.reports.words import about, command, count, row_ending, seconds
 from buildrunner.summary import Summary, idle, real_state, results, summarise
 
 _ROWS = 20
-_FAILURES = 50
+_FAILURES = 50  # in full; of more only how they ended
+_NAMED = 1000
+_REMEMBERED = 3  # failures; after more of them how many there were has scrolled away
 
 
 class _Console(Console):
@@ -121,21 +124,24 @@ def print_failures(out: Console, summary: Summary, reader: Reader) -> None:
     if not bad:
         return
     names, why = held(summary.run)
+    verdict = f"{bad:,} of {count(totals['jobs'], 'script')} did not pass"
     out.print()
-    out.print(Text(f"{bad:,} of {count(totals['jobs'], 'script')} did not pass:", style="bold red"))
+    out.print(Text(f"{verdict}:", style="bold red"))
     shown = 0
     for row in reader.results(summary.run):
         if row.state is not JobState.FAILED:
             continue
-        if shown == _FAILURES:
-            out.print(
-                f"… and {bad - shown:,} more: buildrunner status {summary.run.name} --json names them",
-                soft_wrap=True,
-            )
+        if shown == _NAMED:
+            hint = command(summary.run, "status", "--json")
+            out.print(f"… and {bad - shown:,} more: {hint} names them", soft_wrap=True)
             break
         shown += 1
-        for line in failure_lines(summary.run, row, None if row.file in names else why):
+        lines = failure_lines(summary.run, row, None if row.file in names else why)
+        for line in lines if shown <= _FAILURES else islice(lines, 1):
             out.print(line, soft_wrap=True)
+    if bad > _REMEMBERED:
+        why_one = command(summary.run, "why", "JOB", option="--run")
+        out.print(Text(f"{verdict}; {why_one} shows one of them", style="bold red"), soft_wrap=True)
 
 
 def failure_lines(run: RunRow, row: ResultRow, gone: str | None = None) -> Iterator[Text]:
@@ -169,7 +175,7 @@ def bench_command(run: RunRow) -> str:
     words = [
         "buildrunner",
         "bench",
-        *_options(run, "jobs", "recursive", "include", "exclude", "python", "cwd", "threads"),
+        *_options(run, "jobs", "recursive", "include", "exclude", "python", "cwd", "threads", "timeout"),
     ]
     words += run.options["targets"]
     return shell([*words, "--", *run.args] if run.args else words)
@@ -210,7 +216,7 @@ def _print_table(out: Console, reader: Reader, run: RunRow, limit: int | None) -
     out.print(table)
     if len(rows) < total:
         out.print(
-            f"the {len(rows)} slowest of {total:,}, failures last; -v or `buildrunner status -v` shows all\n",
+            f"the {len(rows)} slowest of {total:,}, failures last; `{command(run, 'status', '-v')}` shows all\n",
             soft_wrap=True,
         )
 

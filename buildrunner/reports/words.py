@@ -150,10 +150,11 @@ def row_ending(row: ResultRow) -> str:
     return ending(row.outcome, row.exit_code, row.signal, row.state)
 
 
-def command(run: RunRow, verb: str, *words: str) -> str:
-    """What to type to go on with a run."""
+def command(run: RunRow, verb: str, *words: str, option: str = "") -> str:
+    """What to type to go on with a run, which the verb takes as an argument or by this option."""
     state = [] if run.options["state"] == ".buildrunner" else ["--state", run.options["state"]]
-    return shell(["buildrunner", verb, run.name, *words, *state])
+    named = [*words, option, run.name] if option else [run.name, *words]
+    return shell(["buildrunner", verb, *named, *state])
 
 
 def shell(words: list[str]) -> str:

@@ -74,6 +74,15 @@ def test_the_makespan_is_that_of_list_scheduling(
     assert span.bound_seconds - 1e-6 <= span.seconds <= total / workers + chain * (1 - 1 / workers) + 1e-6
 
 
+def test_what_ends_at_once_has_all_ended_before_anything_takes_its_place() -> None:
+    after = {"a": "", "b": "", "c": "b", "d": "b", "e": "", "f": "cd"}
+    jobs = [JobSpec(name=name, after=tuple(before)) for name, before in after.items()]
+    seconds = {"a": 3.0, "b": 3.0, "c": 3.0, "d": 2.0, "e": 3.0, "f": 4.0}
+    span = makespan(jobs, seconds, 2)
+    assert span
+    assert span.seconds == 10.0  # a and b, then c and d, which both free f, then f and beside it e
+
+
 def test_nothing_known_is_no_makespan() -> None:
     assert makespan([JobSpec(name="a")], {}, 2) is None
     assert makespan([], {}, 2) == Makespan(workers=2, seconds=0.0, bound_seconds=0.0)
