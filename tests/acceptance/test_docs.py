@@ -148,7 +148,7 @@ class Read:
 
 
 def type_in(text: str, page: str, place: Path, caches: Path, *, patience: float = 3.0) -> Read:
-    """Run a page's commands in a fresh folder. Nothing that they start may stay behind; it has `patience` seconds to go."""
+    """Run a page's commands in a fresh folder. Nothing that they start may stay for longer than `patience` seconds."""
     programs, folder, script = (place / name for name in ("bin", "reader", "page.sh"))
     programs.mkdir()
     folder.mkdir()
