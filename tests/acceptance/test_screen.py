@@ -17,6 +17,13 @@ COLOURS = re.compile(rb"\x1b\[[\d;]*m")
 BAR = re.compile(r"^[━─]{20}  ")
 
 
+def break_record(workspace: Any) -> None:
+    """No receipt can be written any more."""
+    with sqlite3.connect(workspace.path / ".buildrunner/ledger.db") as db:
+        db.execute("CREATE TRIGGER full BEFORE INSERT ON receipts BEGIN SELECT raise(ABORT, 'no room'); END")
+    db.close()
+
+
 def one_block(terminal: Any) -> bool:
     return sum(bool(BAR.match(row)) for row in terminal.rows) == 1
 
@@ -203,6 +210,16 @@ def test_the_terminal_goes_away(four: Any, terminal: Any, wait_until: Any) -> No
     assert (four.path / "result.zip").exists()
 
 
+def test_the_terminal_goes_away_and_the_record_breaks(four: Any, terminal: Any, wait_until: Any) -> None:
+    t = terminal()
+    run = t.start("run", "src", "-j", "4")
+    wait_until(lambda: "1/4 · 1 failed" in t.text)
+    break_record(four)
+    t.hang_up()
+    four.open("b")
+    assert run.wait(120) == 3
+
+
 def test_a_terminal_that_hangs_up_on_its_own_run_stops_it(four: Any, terminal: Any, wait_until: Any) -> None:
     t = terminal()
     run = t.start("run", "src", "-j", "4", controlling=True)
@@ -234,9 +251,7 @@ def test_a_broken_record_leaves_the_terminal_clean(four: Any, terminal: Any, wai
     t = terminal()
     run = t.start("run", "src", "-j", "4")
     wait_until(lambda: "1/4 · 1 failed" in t.text)
-    with sqlite3.connect(four.path / ".buildrunner/ledger.db") as db:
-        db.execute("CREATE TRIGGER full BEFORE INSERT ON receipts BEGIN SELECT raise(ABORT, 'no room'); END")
-    db.close()
+    break_record(four)
     four.open("b")
     t.finish(run, code=3)
     assert "no room" in t.rows[-1] or "no room" in t.rows[-2]

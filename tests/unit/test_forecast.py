@@ -90,7 +90,7 @@ def test_nothing_known_is_no_makespan() -> None:
 
 # the outlook's sums
 
-NAMES = [f"j{n}" for n in range(8)]
+NAMES = [f"j{n}" for n in range(4)]
 OPERATIONS = st.lists(
     st.tuples(st.sampled_from(["start", "end", "again", "drop", "return"]), st.sampled_from(NAMES), st.floats(0, 50)),
     max_size=60,
@@ -179,6 +179,40 @@ def test_unknown_when_nothing_is_known() -> None:
     assert left and left.seconds >= 6.0
     outlook.dropped("b")
     assert outlook.remaining(6.0) == Remaining(seconds=0.0, plus_minus=0.0)
+    alone = Outlook(["a"], {}, workers=2)
+    alone.started("a", 0.0)
+    assert alone.remaining(5.0) is None
+
+
+def test_no_order_ends_before_the_longest_script() -> None:
+    names = [f"short{n}" for n in range(20)]
+    outlook = Outlook([*names, "long"], {"long": [100.0]} | {name: [1.0] for name in names}, workers=8)
+    left = outlook.remaining(0.0)
+    assert left and left.seconds >= 100.0
+    outlook.started("long", 0.0)
+    left = outlook.remaining(30.0)
+    assert left and left.seconds >= 70.0
+
+
+def test_what_still_runs_is_longer_than_what_has_ended() -> None:
+    """The first to end of scripts nobody has seen are the shortest."""
+    outlook = Outlook([f"j{n}" for n in range(12)], {}, workers=4)
+    for n in range(4):
+        outlook.started(f"j{n}", 0.0)
+    outlook.ended("j0", 1.0)
+    outlook.started("j4", 1.0)
+    left = outlook.remaining(1.0)
+    assert left
+    assert left.seconds > 6.0  # as long as the one that ended would be 11 / 4
+
+
+def test_one_that_came_back_twice_waits_once() -> None:
+    outlook = Outlook(["a", "b"], {"a": [5.0], "b": [5.0]}, workers=1)
+    outlook.started("a", 0.0)
+    outlook.returned("a")
+    once = outlook.remaining(0.0)
+    outlook.returned("a")
+    assert outlook.remaining(0.0) == once
 
 
 def test_one_that_nobody_has_seen_makes_it_no_worse_than_a_guess() -> None:

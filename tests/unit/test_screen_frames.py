@@ -183,6 +183,11 @@ def test_nothing_new_is_drawn_at_most_once_a_second(show: Any) -> None:
     before = len(s.terminal.writes)
     s.wait(40)
     assert 30 <= len(s.terminal.writes) - before <= 40
+    for size in ((80, 23), (79, 23), (80, 24)):  # the block fits all of them, but who knows what became of it
+        s.terminal.resize(*size)
+        before = len(s.terminal.writes)
+        s.wait(0.2)
+        assert len(s.terminal.writes) == before + 1
 
 
 def test_resizing_leaves_one_block(show: Any) -> None:
