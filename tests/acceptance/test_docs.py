@@ -147,8 +147,8 @@ class Read:
     said: str
 
 
-def type_in(text: str, page: str, place: Path, caches: Path) -> Read:
-    """Run a page's commands in a fresh folder. Nothing that they start may stay behind."""
+def type_in(text: str, page: str, place: Path, caches: Path, *, patience: float = 3.0) -> Read:
+    """Run a page's commands in a fresh folder. Nothing that they start may stay for longer than `patience` seconds."""
     programs, folder, script = (place / name for name in ("bin", "reader", "page.sh"))
     programs.mkdir()
     folder.mkdir()
@@ -174,7 +174,7 @@ def type_in(text: str, page: str, place: Path, caches: Path) -> Read:
             code = process.wait(LIMIT)
         except subprocess.TimeoutExpired:
             code = -1
-        left = end_what_is_left(place)
+        left = end_what_is_left(place, patience)
         process.wait()
         said.seek(0)
         told = said.read().decode(errors="backslashreplace")
@@ -183,10 +183,10 @@ def type_in(text: str, page: str, place: Path, caches: Path) -> Read:
     return Read(code=code, said=told)
 
 
-def end_what_is_left(place: Path) -> list[str]:
+def end_what_is_left(place: Path, patience: float) -> list[str]:
     """Kill what a page left running; returns the command lines of that. What is just ending is given a moment."""
     mark = f"{MARK}={place}".encode()
-    deadline = time.monotonic() + 3.0
+    deadline = time.monotonic() + patience
     while True:
         found = {}
         for entry in os.listdir("/proc"):
@@ -204,21 +204,30 @@ def end_what_is_left(place: Path) -> list[str]:
 @pytest.fixture
 def read(tmp_path: Path, caches: Path) -> Callable[[str], Read]:
     """What types in a page's commands."""
-    return lambda text: type_in(text, "", tmp_path, caches)
+    return lambda text: type_in(text, "", tmp_path, caches, patience=0.2)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """What types in pages and makes those of the reference; a few at a time, because pages also wait."""
+    with ThreadPoolExecutor(3) as pool:
+        yield pool
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.fixture(scope="module")
 def readings(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, caches: Path
-) -> Iterator[dict[Path, "Future[Read]"]]:
-    """Every page that is to be tested, typed in; a few at a time, because pages also wait."""
-    asked = [item.callspec.params["page"] for item in request.session.items if "readings" in item.fixturenames]  # type: ignore[attr-defined]
-    with ThreadPoolExecutor(3) as pool:
-        yield {
-            page: pool.submit(type_in, page.read_text(), name_of(page), tmp_path_factory.mktemp("page"), caches)
-            for page in sorted(asked, key=lambda page: -len(shell_script(page.read_text()).replace("\n", "")))
-        }
-        pool.shutdown(cancel_futures=True)
+    request: pytest.FixtureRequest, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory, caches: Path
+) -> dict[Path, "Future[Read]"]:
+    """Every page that is to be tested, typed in; the longest first, beside the making of the reference."""
+    items: list[Any] = request.session.items
+    if any("making" in item.fixturenames for item in items):
+        request.getfixturevalue("making")
+    asked = [item.callspec.params["page"] for item in items if "readings" in item.fixturenames]
+    return {
+        page: pool.submit(type_in, page.read_text(), name_of(page), tmp_path_factory.mktemp("page"), caches)
+        for page in sorted(asked, key=lambda page: -len(shell_script(page.read_text()).replace("\n", "")))
+    }
 
 
 @pages
@@ -442,10 +451,15 @@ def generate() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def made(generate: Any) -> dict[str, str]:
+def making(generate: Any, pool: ThreadPoolExecutor) -> "Future[dict[str, str]]":
+    """The pages, as they are being made."""
+    return pool.submit(generate.pages)
+
+
+@pytest.fixture(scope="module")
+def made(making: "Future[dict[str, str]]") -> dict[str, str]:
     """The pages as they would be written now."""
-    found: dict[str, str] = generate.pages()
-    return found
+    return making.result()
 
 
 def test_reference_is_up_to_date(generate: Any, made: dict[str, str]) -> None:
