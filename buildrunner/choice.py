@@ -1,4 +1,4 @@
-"""Which of a target's scripts a run has: all of them, one shard, or those that failed last time.
+"""Which of a target's scripts a run has: all of them, one shard, or those that did not pass last time.
 
 Shards are made from what the record knows, so that they end at about the same time. They are the same everywhere as
 long as the record is: on several machines all start from the same one (or from none), and here the shards of one round
@@ -13,7 +13,7 @@ from typing import Any
 
 from buildrunner.config import Options
 from buildrunner.errors import NothingLeft
-from buildrunner.job import Batch, JobState
+from buildrunner.job import Batch
 from buildrunner.ledger import Reader
 from buildrunner.naming import display
 from buildrunner.plan import medians, shards
@@ -60,13 +60,12 @@ def choose(reader: Reader | None, options: Options, batch: Batch) -> Choice:
         if not batch.jobs:
             raise NothingLeft(f"{words[0]} of {display(batch.target)} has no scripts: there are fewer than {count}")
     if options.last_failed:
-        before = reader.last_states(batch.key) if reader else {}
-        if before:
-            failed = {name for name, state in before.items() if state is JobState.FAILED}
-            batch = replace(batch, jobs=tuple(spec for spec in batch.jobs if spec.name in failed))
-            words.append("what failed last time")
+        if reader and reader.newest(batch.key):
+            passed = reader.passed_last(batch.key)
+            batch = replace(batch, jobs=tuple(spec for spec in batch.jobs if spec.name not in passed))
+            words.append("what did not pass last time")
             if not batch.jobs:
-                raise NothingLeft(f"nothing of {display(batch.target)} failed the last time it ran")
+                raise NothingLeft(f"all of {display(batch.target)} passed the last time")
         else:
             words.append("all, because no earlier run of them is recorded")
     return Choice(batch=batch, past=past, words=", ".join(words), round=shard_round)

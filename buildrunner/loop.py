@@ -155,6 +155,8 @@ class Loop:
                         self._take_receipt(receipt)
             self._take_back([a for a in self._current if a not in started])
             self._lose(list(self._current), None, "the server ended before it did")
+        if self._max_fail is not None and self._failed >= self._max_fail and not self.draining:
+            self._drain()
         self._pace = None  # adopted times say nothing about what runs next
         self._recent.clear()
         self.last_end = None
@@ -332,9 +334,12 @@ class Loop:
     def _count_failure(self) -> None:
         self._failed += 1
         if self._max_fail is not None and self._failed >= self._max_fail and not self.draining:
-            count = "a script" if self._max_fail == 1 else f"{self._max_fail} scripts"
-            self.draining = f"{count} failed"
-            self._news.append(Stopping(reason=self.draining))
+            self._drain()
+
+    def _drain(self) -> None:
+        """Start nothing new: enough has failed."""
+        self.draining = "a script failed" if self._max_fail == 1 else f"{self._max_fail} scripts failed"
+        self._news.append(Stopping(reason=self.draining))
 
     def _take_back(self, attempts: Sequence[str]) -> None:
         for attempt in attempts:

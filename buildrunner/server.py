@@ -35,6 +35,7 @@ from buildrunner.scan import make_batch
 from buildrunner.strays import Strays
 from buildrunner.summary import Summary, exit_code, not_packaged, summarise, wall_seconds
 
+_MAY_DIFFER = ("deadline", "events", "junitxml", "keep_runs")  # of a resumed run: they decide no result
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -183,7 +184,7 @@ class BuildServer:
         asked = self._options.to_json()
         recorded = Options.from_json(run.options).to_json()
         for name, value in asked.items():
-            if value != recorded[name] and name not in ("events", "junitxml"):  # they only tell of it
+            if value != recorded[name] and name not in _MAY_DIFFER:
                 raise UsageError(
                     f"run {run.name} was begun with another --{name.replace('_', '-')} "
                     f"({_shown(recorded[name])}, now {_shown(value)}): give the same options, "
@@ -202,7 +203,7 @@ class BuildServer:
     def _go_on(self, ledger: Ledger, row: RunRow, *, named: bool) -> Summary:
         """Carry on what is broken off; of what is complete, make what it still lacks."""
         self._begin()
-        if row.state != "finished" or not FINAL_STATES.issuperset(ledger.counts(row)):
+        if adoption.broken_off(ledger, row):
             return self._resume(ledger, row)
         notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
         if not named and (left := adoption.left_behind(ledger, row)):
@@ -252,7 +253,7 @@ class BuildServer:
         try:
             ledger.forget(self._options.keep_runs)
         except LedgerError as exc:
-            return replace(summary, notices=(*summary.notices, f"earlier runs are still recorded: {exc}"))
+            return replace(summary, notices=(*summary.notices, f"more than --keep-runs are still recorded: {exc}"))
         return summary
 
     def _carry_out(
@@ -507,7 +508,7 @@ class Interrupted(BuildrunnerError):
 def _only_a_part(options: Options) -> tuple[str, ...]:
     """What a user would miss who takes the output for that of all scripts."""
     places = " and ".join(display(place) for place in (options.output, options.zip) if place)
-    return (f"only what failed last time is in {places} now; a run without --last-failed puts all scripts there",)
+    return (f"only what did not pass last time is in {places} now; a run without --last-failed puts all scripts there",)
 
 
 def _shown(value: object) -> str:

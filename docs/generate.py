@@ -31,6 +31,7 @@ import click  # noqa: E402
 
 from buildrunner import errors, interpreters, machine, scan, server  # noqa: E402
 from buildrunner.cli import cli  # noqa: E402
+from buildrunner.cli.options import variables  # noqa: E402
 from buildrunner.job import Cwd  # noqa: E402
 from buildrunner.naming import file_name  # noqa: E402
 
@@ -266,12 +267,12 @@ def option_row(option: click.Option) -> tuple[str, ...]:
     names = sorted(option.opts, key=lambda name: (name.startswith("--"), option.opts.index(name)))
     shown = cell(", ".join(f"`{name}`" for name in names[:-1]) + (", " if names[1:] else "") + f"`{names[-1]}{takes}`")
     default = option.default if isinstance(option.default, str | int | float) and not option.is_flag else ""
-    variable = option.envvar if isinstance(option.envvar, str) else ""
+    variable = " or ".join(f"`{name}`" for name in variables(option))
     return (
         shown,
         plain(option.help or ""),
         f"`{default}`" if default != "" else "",
-        f"`{variable}`" if variable else "",
+        variable,
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from buildrunner.cli.options import option, state_option
+from buildrunner.cli.options import state_option
 from buildrunner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _LISTENS_WITHIN = 3.0  # seconds between a run's entry in the record and its ser
 
 @click.command("cancel")
 @click.argument("run", required=False)
-@option("--job", "jobs", multiple=True, metavar="GLOB", help="Only jobs whose name matches (repeatable).")
+@click.option("--job", "jobs", multiple=True, metavar="GLOB", help="Only jobs whose name matches (repeatable).")
 @state_option
 def command(run: str | None, jobs: tuple[str, ...], state: str) -> int:
     """End a RUN that goes on (the newest when none is named), or only some of its jobs.
@@ -46,7 +46,7 @@ def command(run: str | None, jobs: tuple[str, ...], state: str) -> int:
                 if code is not None:
                     return code
             row = reader.run(row.name)
-        if now == "interrupted" and not jobs:
+        if now == "interrupted":
             return _take_over(row, Path(state))
         return _say_over(row, now)
     finally:
@@ -122,18 +122,16 @@ def _tell_jobs(run: "RunRow", jobs: tuple[str, ...], answer: dict[str, Any]) -> 
 
 
 def _take_over(run: "RunRow", state: Path) -> int:
-    """The run's server is dead: end what it may have left, and say in the record that the run is over."""
+    """The run's server is dead: end what it may have left. The run stays interrupted, and nothing of it is decided."""
     from buildrunner.adoption import end_leftovers
     from buildrunner.ledger import Ledger
+    from buildrunner.reports.words import command as follow_up
 
     with Ledger(state, purpose="buildrunner cancel") as ledger:
         run = ledger.run(run.name)
         if run.state != "interrupted":  # meanwhile somebody else took it up and brought it to its end
             return _say_over(run, run.state)
         ended = end_leftovers(ledger, run)
-        ledger.set_run(run, state="cancelled")
-    click.echo(
-        f"run {run.name} was interrupted before; "
-        + (f"{ended} of its processes were still there and are gone now" if ended else "nothing of it runs")
-    )
+    gone = f"{ended} of its processes were still there and are gone now" if ended else "nothing of it runs"
+    click.echo(f"run {run.name} was interrupted before; {gone}; carry on with: {follow_up(run, 'resume')}")
     return 0

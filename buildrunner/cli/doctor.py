@@ -91,6 +91,7 @@ def _environment() -> "Iterator[Finding]":
     from difflib import get_close_matches
 
     from buildrunner.cli import verbs
+    from buildrunner.cli.options import variables
     from buildrunner.doctor import Finding, degraded
     from buildrunner.naming import display
 
@@ -99,7 +100,7 @@ def _environment() -> "Iterator[Finding]":
         text = "this is a script of a run: BUILDRUNNER_<OPTION> counts for nothing here"
         yield Finding(topic="environment", text=text, facts={"variables": {}, "inside_a_run": True})
         return
-    known = sorted({param.envvar for verb in verbs() for param in _parameters(verb) if isinstance(param.envvar, str)})
+    known = sorted({name for verb in verbs() for param in _parameters(verb) for name in variables(param)})
     facts: dict[str, Any] = {"variables": own, "inside_a_run": False}
     told = ", ".join(f"{name}={display(value)}" for name, value in own.items()) or "no BUILDRUNNER_<OPTION> set"
     strange = [name for name in own if name not in known]

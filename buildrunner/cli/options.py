@@ -32,7 +32,8 @@ class Option(click.Option):
         long = [o[2:] for o in self.opts if o.startswith("--")]
         if long and self.envvar is None:
             self.keys = tuple(long)
-            self.envvar = "BUILDRUNNER_" + long[0].replace("-", "_").upper()
+            names = ["BUILDRUNNER_" + name.replace("-", "_").upper() for name in long]
+            self.envvar = names if len(names) > 1 else names[0]
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
         """The value and where it comes from, which is noted."""
@@ -46,6 +47,12 @@ class Option(click.Option):
         if "BUILDRUNNER_ATTEMPT_ID" in os.environ:
             return None
         return super().resolve_envvar_value(ctx)
+
+
+def variables(parameter: click.Parameter) -> list[str]:
+    """The environment variables that set a parameter."""
+    names = parameter.envvar or ()
+    return [names] if isinstance(names, str) else list(names)
 
 
 def option(*names: str, **settings: Any) -> Callable[[_F], _F]:
@@ -168,7 +175,7 @@ _CHOICE: tuple[Callable[[Any], Any], ...] = (
         show_default=True,
         help="What starts first; longest goes by earlier runs.",
     ),
-    option("--last-failed", is_flag=True, help="Only what failed the last time it ran."),
+    option("--last-failed", is_flag=True, help="Only what did not pass the last time: failed, broken off or not run."),
     option("--shard", metavar="K/N", help="Only the K-th of N parts that take about as long as one another."),
 )
 

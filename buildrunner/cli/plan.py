@@ -45,14 +45,16 @@ def command(
     return 0
 
 
-def show(options: Any, as_json: bool, verbose: bool) -> None:
-    """Print the plan of a run with these options."""
+def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) -> None:
+    """Print the plan of a run with these options, or of what a broken-off run of the same target left to `resume`."""
     import os
     from dataclasses import replace
 
+    from buildrunner.adoption import interrupted
     from buildrunner.choice import Choice, choose
     from buildrunner.errors import NothingLeft
     from buildrunner.interpreters import choose_python
+    from buildrunner.job import FINAL_STATES
     from buildrunner.ledger import Reader
     from buildrunner.reports.plan import plan_document, print_plan
     from buildrunner.reports.text import console
@@ -63,7 +65,14 @@ def show(options: Any, as_json: bool, verbose: bool) -> None:
     state = Path(options.state)
     reader = Reader.open(state) if (state / "ledger.db").exists() else None
     try:
-        choice = choose(reader, options, batch)
+        left = interrupted(reader, batch.key) if reader and resume else None
+        if reader and left:
+            undecided = {row.name for row in reader.results(left) if row.state not in FINAL_STATES}
+            jobs = tuple(spec for spec in batch.jobs if spec.name in undecided)
+            past = reader.past_seconds(left.key, left.args, names=list(undecided))
+            choice = Choice(batch=replace(batch, jobs=jobs), past=past, words=f"what run {left.name} left")
+        else:
+            choice = choose(reader, options, batch)
     except NothingLeft as exc:
         if not as_json:
             raise

@@ -113,7 +113,7 @@ def command(
     if dry_run:
         from buildrunner.cli.plan import show as show_plan
 
-        show_plan(options, as_json, verbose)
+        show_plan(options, as_json, verbose, resume=resume)
         return 0
     try:
         with progress(quiet=quiet, verbose=verbose) as listeners:

@@ -180,10 +180,16 @@ class Ledger(Reader):
         return self.run(run.name)
 
     def forget(self, keep: int) -> None:
-        """Remove all but the newest runs and what belongs to them; their room in the file is used again."""
-        old = [run for (run,) in self._query("SELECT id FROM runs ORDER BY id DESC LIMIT -1 OFFSET ?", keep)]
-        for run in old:
-            name = self._query("SELECT name FROM runs WHERE id = ?", run)[0][0]
+        """Remove all but the newest runs and what belongs to them; their room in the file is used again.
+
+        A target's newest run stays as long as it can be carried on.
+        """
+        old = self._query(
+            "SELECT id, name FROM runs WHERE id NOT IN (SELECT id FROM runs ORDER BY id DESC LIMIT ?) AND NOT "
+            "(state != 'finished' AND id IN (SELECT max(id) FROM runs GROUP BY key)) ORDER BY id",
+            keep,
+        )
+        for run, name in old:
             with self.transaction():
                 # By way of the receipts, because attempts cannot be looked up by job; one without a receipt is current.
                 self.db.execute(

@@ -160,9 +160,10 @@ class Reader:
             yield _run_row(row)
 
     def run(self, name: str | None = None) -> RunRow:
-        """The run of that name or unambiguous beginning of a name; the newest when none is given."""
-        if name is None:
-            rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC LIMIT 1")
+        """The run of that name or unambiguous beginning of a name; the one that goes on, else the newest, for None."""
+        if name is None:  # what goes on may be an older one that was resumed
+            first = "state = 'running' DESC, " if self.alive() else ""
+            rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY {first}id DESC LIMIT 1")
             if not rows:
                 raise UsageError(f"no run is recorded in {self.state}")
         else:
@@ -363,17 +364,23 @@ class Reader:
             if names is None or name in names:
                 yield name, seconds
 
-    def last_states(self, key: str) -> dict[str, JobState]:
-        """Whether each job of this target passed or failed when it last did one of them.
+    def passed_last(self, key: str) -> set[str]:
+        """The jobs of this target that passed the last time they were to run.
 
-        By its attempts, whose ids say when they began: a run that is resumed is not over when a later one begins.
+        By attempts, whose ids say when they began (a run that is resumed is not over when a later one begins); and no
+        job that the newest run with it skipped, cancelled or left waiting, whatever became of it before.
         """
         rows = self._query(
             "SELECT j.name, j.state, max(j.attempt) FROM jobs j JOIN runs r ON r.id = j.run "
             "WHERE r.key = ? AND j.state IN ('passed', 'failed') GROUP BY j.name",
             to_sql(key),
         )
-        return {from_sql(name): JobState(state) for name, state, _ in rows}
+        open_ = self._query(
+            "SELECT name FROM (SELECT j.name, j.state, max(j.id) FROM jobs j JOIN runs r ON r.id = j.run "
+            "WHERE r.key = ? GROUP BY j.name) WHERE state NOT IN ('passed', 'failed')",
+            to_sql(key),
+        )
+        return {from_sql(name) for name, state, _ in rows if state == "passed"} - {from_sql(name) for (name,) in open_}
 
     def _query(self, sql: str, *values: object) -> list[Any]:
         return list(self._rows(sql, *values))

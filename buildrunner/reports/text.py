@@ -24,6 +24,7 @@ from buildrunner.summary import Summary, idle, real_state, results, summarise
 _ROWS = 20
 _FAILURES = 50  # in full; of more only how they ended
 _NAMED = 1000
+_FIGURES = {"wall": 0, "CPU": 70, "peak memory": 60, "worker": 80}  # and the columns a terminal needs to show them
 _REMEMBERED = 3  # failures; after more of them how many there were has scrolled away
 
 
@@ -88,7 +89,7 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
         out.print("idle: " + ", ".join(f"worker {w} {seconds(s)}" for w, s in unused), soft_wrap=True)
     else:
         out.print(f"idle: {seconds(sum(s for _, s in unused) / len(unused))} a worker on average", soft_wrap=True)
-    if speed.wall_seconds > 0 and run.state == "finished" and run.workers > 1:
+    if speed.wall_seconds > 0 and run.state == "finished" and run.workers > 1 and not totals["cancelled"]:
         crowded = f", the more so with {run.workers} at once on {count(cpus(), 'CPU')}" if run.workers > cpus() else ""
         out.print(
             f"estimated speed-up {speed.concurrency:.2f} × over one after another: an estimate, because scripts that "
@@ -157,7 +158,7 @@ def failure_lines(run: RunRow, row: ResultRow, gone: str | None = None) -> Itera
     lines, log = last_words(run, row)
     for line in lines:
         yield Text(f"    | {line}", style="dim")
-    yield Text(f"    log: {display(log)}")
+    yield Text(f"    log: {shell([log])}")
     yield Text(f"    alone: {alone_command(run, row)}")
 
 
@@ -199,20 +200,20 @@ def _print_table(out: Console, reader: Reader, run: RunRow, limit: int | None) -
     total = sum(reader.counts(run).values())
     rows = _slowest(results(reader, run), limit or total)
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("script", overflow="fold")
-    table.add_column("result", overflow="fold")
-    for heading in ("wall", "CPU", "peak memory", "worker"):
+    table.add_column("script", overflow="fold", min_width=8)
+    table.add_column("result", overflow="fold", min_width=8)
+    figures = [heading for heading, width in _FIGURES.items() if out.width >= width]
+    for heading in figures:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         style = "red" if row.state is JobState.FAILED else None
-        table.add_row(
-            display(row.name),
-            Text(row_ending(row), style=style or ""),
-            seconds(row.seconds),
-            seconds(row.cpu_seconds),
-            size(row.max_rss_bytes),
-            "" if row.worker is None else str(row.worker),
-        )
+        told = {
+            "wall": seconds(row.seconds),
+            "CPU": seconds(row.cpu_seconds),
+            "peak memory": size(row.max_rss_bytes),
+            "worker": "" if row.worker is None else str(row.worker),
+        }
+        table.add_row(display(row.name), Text(row_ending(row), style=style or ""), *(told[f] for f in figures))
     out.print(table)
     if len(rows) < total:
         out.print(
@@ -232,10 +233,10 @@ def print_running(out: Console, reader: Reader, run: RunRow) -> None:
 def print_history(out: Console, reader: Reader, runs: Iterable[RunRow]) -> None:
     """One line a run."""
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("run", no_wrap=True)
-    table.add_column("target", overflow="fold")
+    table.add_column("run", no_wrap=True, min_width=20)  # to be copied, so never cut
+    table.add_column("target", overflow="fold", min_width=6)
     table.add_column("state", no_wrap=True)
-    for heading in ("scripts", "failed", "wall", "speed-up (estimate)"):
+    for heading in ("scripts", "failed", "wall", "speed-up"):
         table.add_column(heading, justify="right", no_wrap=True)
     for run in runs:
         summary = summarise(reader, run)
@@ -246,9 +247,10 @@ def print_history(out: Console, reader: Reader, runs: Iterable[RunRow]) -> None:
             f"{summary.totals['jobs']:,}",
             f"{summary.totals['failed']:,}" if summary.totals["failed"] else "",
             seconds(summary.speed.wall_seconds),
-            f"{summary.speed.concurrency:.2f} ×",
+            f"{summary.speed.concurrency:.2f} ×" if not summary.totals["cancelled"] else "",
         )
     out.print(table)
+    out.print("speed-up: estimated from the run alone", style="dim")
 
 
 def _slowest(rows: Iterable[ResultRow], limit: int) -> list[ResultRow]:

@@ -91,13 +91,13 @@ def test_what_failed_last_is_run_until_nothing_is_left(six: Any) -> None:
     first = six.json(code=1).document["run"]
     failed = six.json("--last-failed", code=1)
     assert names(failed) == "ce"
-    assert "what failed last time" in failed.err
+    assert "what did not pass last time" in failed.err
     (six.path / "broken").unlink()
     assert names(six.json("--last-failed", "--include", "c.py")) == "c"
     assert names(six.json("--last-failed")) == "e"
     before = (snapshot(six), six.run("history", "--json").out)
     done = six.run("run", "src", "--last-failed")
-    assert "nothing of src failed the last time it ran" in done.err
+    assert "all of src passed the last time" in done.err
     assert (snapshot(six), six.run("history", "--json").out) == before
     assert six.run("status", first, "--json").document["totals"]["failed"] == 2
 
@@ -116,14 +116,23 @@ def test_what_failed_where_nothing_was_run(six: Any) -> None:
     assert "no earlier run of them is recorded" in done.err
 
 
-def test_what_was_cancelled_or_interrupted_did_not_fail(six: Any, wait_until: Any) -> None:
+def test_what_was_broken_off_or_never_ran_did_not_pass(six: Any, wait_until: Any) -> None:
     six.run("run", "src", code=1)
     six.scripts(a=six.note("held") + six.until("gate"))
     run = six.start("run", "src", "--json", "-j", "1", "--order", "name")
     wait_until(lambda: six.notes("held"))
     run.send_signal(signal.SIGINT)
     six.finish(run, code=130)
-    assert names(six.json("--last-failed", code=1)) == "ce"
+    six.open("gate")
+    assert names(six.json("--last-failed", code=1)) == "abcdef"
+    six.script("g.py", six.note("ran"))
+    assert names(six.json("--last-failed", code=1)) == "ceg"
+
+
+def test_after_a_fail_fast_run_the_rest_did_not_pass(six: Any) -> None:
+    six.run("run", "src", "-x", "-j", "1", "--order", "name", code=1)
+    (six.path / "broken").unlink()
+    assert names(six.json("--last-failed")) == "cdef"
 
 
 def test_repeating_what_failed_leaves_the_others_durations_known(six: Any) -> None:

@@ -130,7 +130,7 @@ def test_shards_what_failed_and_globs_together(workspace: Any) -> None:
     assert sorted(names(workspace.run("plan", "src", "--json", *options).document)) == ["s1.sh", "s3.sh", "s5.sh"]
     shards = [workspace.run("plan", "src", "--json", *options, "--shard", f"{k}/2").document for k in (1, 2)]
     assert sorted(names(shards[0]) + names(shards[1])) == ["s1.sh", "s3.sh", "s5.sh"]
-    assert "shard 1/2" in shards[0]["choice"] and "what failed last time" in shards[0]["choice"]
+    assert "shard 1/2" in shards[0]["choice"] and "what did not pass last time" in shards[0]["choice"]
     ran = workspace.json(*options, "--shard", "1/2", code=1).document
     assert sorted(r["name"] for r in ran["results"]) == sorted(names(shards[0]))
 
@@ -139,7 +139,7 @@ def test_nothing_left_to_do(workspace: Any) -> None:
     workspace.scripts(a="pass")
     workspace.run("run", "src", "-q")
     done = workspace.run("plan", "src", "--last-failed")
-    assert "nothing of src failed the last time it ran" in done.err
+    assert "all of src passed the last time" in done.err
     document = workspace.run("plan", "src", "--shard", "2/2", "--json").document
     assert (document["scripts"], document["choice"] is None) == ([], False)
 

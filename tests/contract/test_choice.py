@@ -204,9 +204,9 @@ def test_what_failed_when_it_last_ran(run: Run) -> None:
     run(NAMES[:6], failed=["s00", "s01", "s02"])
     run(NAMES[:2], failed=["s01"])
     run(NAMES[4:6], failed=["s05"])
-    assert run(NAMES[:8], last_failed=True, failed=["s02"]) == ["s01", "s02", "s05"]
-    assert run(NAMES[:8], last_failed=True) == ["s02"]
-    with pytest.raises(NothingLeft, match="nothing of src failed the last time it ran"):
+    assert run(NAMES[:6], last_failed=True, failed=["s02"]) == ["s01", "s02", "s05"]
+    assert run(NAMES[:8], last_failed=True) == ["s02", "s06", "s07"]
+    with pytest.raises(NothingLeft, match="all of src passed the last time"):
         run(NAMES[:8], last_failed=True)
 
 
@@ -222,14 +222,14 @@ def test_what_failed_in_a_run_that_began_earlier_but_went_on_later(run: Run, led
     assert run(["a", "b"], last_failed=True) == ["b"]
 
 
-def test_only_a_pass_or_a_failure_counts(run: Run, ledger: Ledger) -> None:
-    run(["a", "b"], failed=["a"])
+def test_what_was_broken_off_or_skipped_did_not_pass(run: Run, ledger: Ledger) -> None:
+    run(["a", "b", "c"])
     row = add_run(ledger, "a", "b", name="r900", options={"workers": 2})
     id_ = start(ledger, row, "a", "r900-a")
     record(ledger, id_, receipt("r900-a", "a", Outcome.CANCELLED), JobState.CANCELLED)
     with ledger.transaction():
         ledger.set_states([ledger.job_ids(row)["b"]], JobState.SKIPPED)
-    assert run(["a", "b"], last_failed=True) == ["a"]
+    assert run(["a", "b", "c"], last_failed=True) == ["a", "b"]
 
 
 def test_a_failed_script_that_is_gone(run: Run) -> None:

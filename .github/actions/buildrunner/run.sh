@@ -19,10 +19,15 @@ split() {
 
 since=$(mktemp "$RUNNER_TEMP/buildrunner.XXXXXX")
 events=${INPUT_EVENTS:-}
-[ -n "$events" ] || events=$(mktemp "$RUNNER_TEMP/events.XXXXXX")
+own_events=
+[ -n "$events" ] || own_events=$(mktemp "$RUNNER_TEMP/events.XXXXXX")
+events=${events:-$own_events}
 junitxml=${INPUT_JUNITXML:-}
 
 split "${INPUT_ARGUMENTS:-}"
+for word in ${words[@]+"${words[@]}"}; do
+    [ "$word" != -- ] || { echo "::error::arguments may hold no --; words for the scripts belong into script-arguments"; exit 2; }
+done
 call=("$INPUT_COMMAND" run --jobs "${INPUT_JOBS:-auto}" ${words[@]+"${words[@]}"} --events "$events")
 if [ -n "${INPUT_ZIP:-}" ]; then call+=(--zip "$INPUT_ZIP"); else call+=(--no-zip); fi
 [ -z "$junitxml" ] || call+=(--junitxml "$junitxml")
@@ -41,8 +46,12 @@ split "${INPUT_SCRIPT_ARGUMENTS:-}"
 unset "${!INPUT_@}"
 
 : >"$since" # what is older than this is not of this run
-code=0
-"${call[@]}" || code=$?
+# A step that is to end gets INT or TERM, and only its shell does: hand it on, and wait for the report and the zip.
+"${call[@]}" &
+pid=$!
+trap 'kill -TERM "$pid" 2>/dev/null || true' INT TERM
+while code=0; wait "$pid" || code=$?; kill -0 "$pid" 2>/dev/null; do :; done
+trap '' INT TERM
 "$python" -I "$here/report.py" outputs "$code" "$events" "$since" "$junitxml" >>"$GITHUB_OUTPUT"
-rm -f -- "$since"
+rm -f -- "$since" ${own_events:+"$own_events"}
 exit "$code"
