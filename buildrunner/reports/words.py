@@ -46,10 +46,10 @@ def time_left(left: Remaining, sign: str = "±") -> str:
     """How long it will go on, and how sure that is.
 
     >>> time_left(Remaining(seconds=200, plus_minus=12.3)), time_left(Remaining(seconds=2, plus_minus=3))
-    ('3 min 20 s ± 12 s left', 'up to 5.0 s left')
+    ('3 min 20 s ± 12 s left', 'perhaps 5.0 s left')
     """
     if left.plus_minus >= left.seconds:
-        return f"up to {about(left.seconds + left.plus_minus)} left"
+        return f"perhaps {about(left.seconds + left.plus_minus)} left"
     return f"{about(left.seconds)} {sign} {about(left.plus_minus)} left"
 
 
