@@ -79,7 +79,8 @@ def test_history_says_what_each_run_gained(workspace: Any) -> None:
     for jobs in ("1", "3"):
         workspace.run("run", "src", "-q", "-j", jobs, code=1)
     out = workspace.run("history").out
-    heading, *rows = [line for line in out.splitlines() if line.strip() and "──" not in line]
+    heading, *rows, last = [line for line in out.splitlines() if line.strip() and "──" not in line]
+    assert last == "speed-up: estimated from the run alone"
     assert heading.split() == ["run", "target", "state", "scripts", "failed", "wall", "speed-up"]
     newest, oldest = json.loads(workspace.run("history", "--json").out)
     for row, entry in zip(rows, (newest, oldest), strict=True):
