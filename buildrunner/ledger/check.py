@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildrunner.errors import LedgerError
+from buildrunner.errors import LedgerError, ReceiptError
 from buildrunner.job import JobState, Outcome
 from buildrunner.ledger import Reader, spec_from_json, store
 from buildrunner.ledger.store import from_sql
 from buildrunner.naming import is_file_name_of
-from buildrunner.receipt import OutputFile, Receipt
+from buildrunner.receipt import Receipt
 
 _RUN_STATES = ("running", "finished", "interrupted", "cancelled")
 _TABLES = ("runs", "jobs", "attempts", "receipts")
@@ -242,8 +242,8 @@ def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
         }
         try:
             receipt = _receipt(where["job"] or "", columns)
-        except (ValueError, TypeError, AttributeError) as exc:
-            yield Problem(**where, text=f"a receipt cannot be read: {exc}")
+        except (ReceiptError, ValueError, TypeError, AttributeError) as exc:
+            yield Problem(**where, text=f"a receipt cannot be read: {exc.__cause__ or exc}")
             continue
         if superseded not in (0, 1):
             yield Problem(**where, text="nobody can tell whether its receipt counts")
@@ -256,26 +256,11 @@ def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
 
 
 def _receipt(job: str, columns: list[Any]) -> Receipt:
-    """The receipt a row was made of."""
-    (attempt, number, worker, mode, outcome, exit_code, signal, started, seconds, cpu_seconds, max_rss, outputs,
-     skipped, error) = columns  # fmt: skip
-    return Receipt(
-        attempt=from_sql(attempt),
-        job=job,
-        number=number,
-        worker=worker,
-        mode=mode,
-        outcome=Outcome(outcome),
-        exit_code=exit_code,
-        signal=signal,
-        started=started,
-        seconds=seconds,
-        cpu_seconds=cpu_seconds,
-        max_rss_bytes=max_rss,
-        outputs=tuple(OutputFile(path=p, size=n, sha256=h) for p, n, h in json.loads(outputs or "[]")),
-        skipped_outputs=tuple(json.loads(skipped or "[]")),
-        error=None if error is None else from_sql(error),
-    )
+    """The receipt a row was made of: the columns stand in the order in which a worker sends it."""
+    attempt, *values, outputs, skipped, error = columns
+    told = None if error is None else from_sql(error)
+    left = json.loads(outputs or "[]"), tuple(json.loads(skipped or "[]"))
+    return Receipt.from_wire((from_sql(attempt), job, *values, *left, told))
 
 
 def _parsed(text: Any) -> Any:
