@@ -65,7 +65,8 @@ def choose(reader: Reader | None, options: Options, batch: Batch) -> Choice:
             batch = replace(batch, jobs=tuple(spec for spec in batch.jobs if spec.name not in passed))
             words.append("what did not pass last time")
             if not batch.jobs:
-                raise NothingLeft(f"all of {display(batch.target)} passed the last time")
+                of = f"shard {options.shard} of " if options.shard else ""
+                raise NothingLeft(f"all of {of}{display(batch.target)} passed the last time")
         else:
             words.append("all, because no earlier run of them is recorded")
     return Choice(batch=batch, past=past, words=", ".join(words), round=shard_round)

@@ -123,8 +123,8 @@ def test_long_plans_are_cut_and_shown_whole_when_asked(workspace: Any) -> None:
 
 
 def test_shards_what_failed_and_globs_together(workspace: Any) -> None:
-    for number in range(8):
-        workspace.script(f"s{number}.sh", "exit 1" if number % 2 else ":")
+    for number in range(8):  # s1 takes longer than all others together, so one shard has it, the other one has s3 and s5
+        workspace.script(f"s{number}.sh", "sleep 1; exit 1" if number == 1 else "exit 1" if number % 2 else ":")
     workspace.run("run", "src", "-q", "-j", "1", code=1)
     options = ("--include", "s*.sh", "--exclude", "s7.sh", "--last-failed")
     assert sorted(names(workspace.run("plan", "src", "--json", *options).document)) == ["s1.sh", "s3.sh", "s5.sh"]
@@ -133,6 +133,17 @@ def test_shards_what_failed_and_globs_together(workspace: Any) -> None:
     assert "shard 1/2" in shards[0]["choice"] and "what did not pass last time" in shards[0]["choice"]
     ran = workspace.json(*options, "--shard", "1/2", code=1).document
     assert sorted(r["name"] for r in ran["results"]) == sorted(names(shards[0]))
+
+
+def test_a_shard_of_which_nothing_failed_says_so_of_itself(workspace: Any) -> None:
+    workspace.script("a.sh", ":")
+    workspace.script("b.sh", "exit 1")
+    workspace.run("run", "src", "-q", code=1)
+    options = ("--last-failed", "--shard")
+    found = [workspace.run("plan", "src", "--json", *options, f"{k}/2").document for k in (1, 2)]
+    [empty] = [k for k, document in enumerate(found, start=1) if not document["scripts"]]
+    assert found[empty - 1]["choice"] == f"all of shard {empty}/2 of src passed the last time"
+    assert f"all of shard {empty}/2 of src passed" in workspace.run("run", "src", *options, f"{empty}/2").err
 
 
 def test_nothing_left_to_do(workspace: Any) -> None:
