@@ -2,7 +2,8 @@
 
 Every arm runs the same scripts in the same environment, each in an empty folder of its own with its output in files,
 and ends it after the same time. The arms must agree on which scripts failed and how many pictures there are; where
-they do not, the result says so. compare.sh sets everything up and calls this.
+they do not, the result says so. xargs leaves its pictures in folders; buildrunner's are taken out of the zip.
+compare.sh sets everything up and calls this.
 """
 
 import json
@@ -12,12 +13,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 from subprocess import DEVNULL, call
 from urllib.parse import unquote
+from zipfile import ZipFile
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "benchmarks"))
@@ -139,11 +142,12 @@ def markdown(result: Result) -> str:
 def _xargs(place: Path, arm: str, listing: Path) -> Turn:
     argv = ["xargs", "-0", f"-P{WIDTH}", "-n1", "-a", str(listing), "sh", "-c", _ONE, "sh"]
     wall, stolen = _time(argv, place, _THREADS[arm], place / "words")
-    failed = place / "failed"
+    failed, root = place / "failed", place / "out" / "files"
+    found = ((str(path.relative_to(root)), path.read_bytes()) for path in root.rglob("figure-*.png"))
     return Turn(
         wall=wall,
         stolen=stolen,
-        pictures=_pictures(place),
+        pictures=_pictures(found),
         failed=frozenset(failed.read_text().split() if failed.exists() else ()),
     )
 
@@ -161,10 +165,13 @@ def _buildrunner(place: Path, arm: str, work: Path, include: Sequence[str]) -> T
     if not known.exists():
         shutil.copytree(state, known)
     results = json.loads((place / "words").read_bytes())["results"]
+    with ZipFile(place / "result.zip") as package:
+        names = [name for name in package.namelist() if fnmatchcase(name, "files/*/figure-*.png")]
+        pictures = _pictures((unquote(name.removeprefix("files/")), package.read(name)) for name in names)
     return Turn(
         wall=wall,
         stolen=stolen,
-        pictures=_pictures(place),
+        pictures=pictures,
         failed=frozenset(result["name"] for result in results if result["state"] != "passed"),
     )
 
@@ -181,13 +188,8 @@ def _time(argv: Sequence[str], cwd: Path, threads: dict[str, str], words: Path) 
     return wall, (stolen_after - stolen_before) / max(1, all_after - all_before)
 
 
-def _pictures(place: Path) -> frozenset[tuple[str, str]]:
-    """With buildrunner a script's folder has the script's name with %2F for each slash."""
-    root = place / "out" / "files"
-    return frozenset(
-        (unquote(str(path.relative_to(root))), sha256(path.read_bytes()).hexdigest())
-        for path in root.rglob("figure-*.png")
-    )
+def _pictures(found: Iterable[tuple[str, bytes]]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, sha256(picture).hexdigest()) for name, picture in found)
 
 
 def _processor_time() -> tuple[int, int]:

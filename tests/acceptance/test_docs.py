@@ -42,7 +42,7 @@ PASSED_OVER = {
     ("README.md", "make run"): "sets up .venv; test_setup_scripts.py sees that it calls scripts/run.sh",
     ("README.md", "make test"): "runs all tests; test_setup_scripts.py sees that it calls scripts/test.sh",
     ("docs/gallery.md", "examples/gallery/run.sh"): _GALLERY,
-    ("docs/gallery.md", "examples/gallery/compare.sh --rounds 2 --markdown FILE"): _GALLERY,
+    ("docs/gallery.md", "examples/gallery/compare.sh --rounds 1 --markdown FILE"): _GALLERY,
     ("examples/gallery/README.md", "examples/gallery/run.sh"): _GALLERY,
     ("examples/gallery/README.md", "examples/gallery/run.sh -j 4"): _GALLERY,
     ("examples/gallery/README.md", "examples/gallery/run.sh --include 'cluster/*'"): _GALLERY,
