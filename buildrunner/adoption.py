@@ -8,33 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from buildrunner.errors import LedgerBusy
-from buildrunner.job import FINAL_STATES, JobSpec
-from buildrunner.ledger import Ledger, Reader, RunRow
+from buildrunner.job import JobSpec
+from buildrunner.ledger import Ledger, RunRow
 from buildrunner.loop import Loop
-from buildrunner.outputfolder import replaced
 from buildrunner.pool import read_journal
 from buildrunner.processes import kill_attempts
 
 _WORKERS_END_WITHIN = 15.0  # seconds after their server's death
-
-
-def interrupted(reader: Reader, key: str) -> RunRow | None:
-    """The target's newest run, if it was broken off. The caller knows that no server runs it now."""
-    newest = reader.newest(key)
-    return newest if newest and broken_off(reader, newest) else None
-
-
-def broken_off(reader: Reader, run: RunRow) -> bool:
-    """Whether there is something to carry on: also of a finished run, jobs that were cancelled by themselves."""
-    return run.state != "finished" or not FINAL_STATES.issuperset(reader.counts(run))
-
-
-def left_behind(ledger: Ledger, run: RunRow) -> RunRow | None:
-    """The newest earlier run that was broken off and could be carried on."""
-    for other in ledger.runs():
-        if other.id < run.id and broken_off(ledger, other) and not replaced(ledger, other):
-            return other
-    return None
 
 
 def adopt(loop: Loop, journals: Path, running: dict[str, str]) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 from buildrunner.config import Options
 from buildrunner.errors import NothingLeft
 from buildrunner.job import Batch
-from buildrunner.ledger import Reader
+from buildrunner.ledger import Reader, RunRow
 from buildrunner.naming import display
 from buildrunner.plan import medians, shards
+from buildrunner.resumable import broken_off
 
 _Parts = list[list[str]]
 _Round = Mapping[str, Any]
@@ -27,8 +28,9 @@ class Choice:
     """A batch, what its jobs took in their last runs (`past`, seconds), and in `words` which part of its target it is.
 
     `round` is what all shards of one round have in common, None without shards: `base` (the newest run's number when it
-    began), `plan` (a digest of the shards), and `known` (the seconds by which they were made). Each of their runs keeps
-    it, because what earlier runs took may be forgotten, or change when one of them is resumed.
+    began), `plan` (a digest of the shards), and `known` (the seconds by which they were made); and which of the shards
+    were begun up to this one (`ran`). Each of their runs keeps it, because earlier runs may be forgotten, and what they
+    took may change when one of them is resumed.
     """
 
     batch: Batch
@@ -75,32 +77,42 @@ def choose(reader: Reader | None, options: Options, batch: Batch) -> Choice:
 def _round(reader: Reader | None, options: Options, batch: Batch, known: dict[str, float]) -> tuple[_Parts, _Round]:
     """The shards, and what the record shall keep of them.
 
-    A round goes on until each of its shards has been run, then a new one begins. What failed last time is looked for in
-    the shards of the last round. A round belongs to the scripts it was made of: with others, its durations give other
-    shards.
+    A round goes on until each of its shards has been run to its end, then a new one begins. What failed last time is
+    looked for in the shards of the last round. A round belongs to the scripts it was made of: with others, its
+    durations give other shards.
     """
     assert options.shard_numbers
-    count = options.shard_numbers[1]
+    mine, count = options.shard_numbers
     names = [spec.name for spec in batch.jobs]
-    newest, last, parts, seen = 0, None, [], set()
-    for run in reader.runs() if reader else ():
-        newest = max(newest, run.id)
-        recorded: _Round | None = run.options.get("shard_round")
-        number, _, of = (run.options.get("shard") or "").partition("/")
-        if not recorded or run.key != batch.key or run.args != options.args or int(of) != count:
+    runs = list(reader.runs()) if reader else []
+    for run in runs:
+        last: _Round | None = run.options.get("shard_round")
+        of = (run.options.get("shard") or "").rpartition("/")[2]
+        if not last or run.key != batch.key or run.args != options.args or int(of) != count:
             continue
-        if last is None:
-            parts = shards(names, recorded["known"], count)
-            if _digest(parts) != recorded["plan"]:
-                continue
-            last = recorded
-        if (recorded["base"], recorded["plan"]) == (last["base"], last["plan"]) and not run.options["last_failed"]:
-            seen.add(int(number))
-    if last and (options.last_failed or any(part and n not in seen for n, part in enumerate(parts, start=1))):
-        return parts, last
+        parts = shards(names, last["known"], count)
+        if _digest(parts) != last["plan"]:
+            continue
+        if options.last_failed:
+            return parts, last
+        left = {number for number, part in enumerate(parts, start=1) if part}.difference(last["ran"])
+        if left or _cut_off(reader, runs, last):
+            return parts, {**last, "ran": sorted({*last["ran"], mine})}
+        break
     known = {name: known[name] for name in names if name in known}
     parts = shards(names, known, count)
-    return parts, {"base": newest, "plan": _digest(parts), "known": known}
+    ran = [] if options.last_failed else [mine]
+    return parts, {"base": runs[0].id if runs else 0, "plan": _digest(parts), "known": known, "ran": ran}
+
+
+def _cut_off(reader: Reader | None, runs: Sequence[RunRow], last: _Round) -> bool:
+    """Whether the newest run of one of the round's shards was broken off."""
+    newest: dict[str, RunRow] = {}
+    for run in runs:
+        found = run.options.get("shard_round")
+        if found and (found["base"], found["plan"]) == (last["base"], last["plan"]):
+            newest.setdefault(run.options["shard"], run)
+    return any(broken_off(reader, run) for run in newest.values()) if reader else False
 
 
 def _digest(parts: Sequence[Sequence[str]]) -> str:

@@ -61,6 +61,10 @@ class Options:
             if getattr(self, option) == "":
                 kind = "folder" if option in ("output", "state") else "file"
                 raise UsageError(f"--{option} without a name: name a {kind}")
+        for option in ("zip", "events", "junitxml"):
+            if getattr(self, option) == "-":
+                stdout = "; standard output is /dev/stdout" if option == "events" else ""
+                raise UsageError(f"--{option} -: name a file; one that is called like this is ./-{stdout}")
         if self.jobs is not None and not (isinstance(self.jobs, int) and 1 <= self.jobs <= MOST_JOBS):
             raise UsageError(f"--jobs {self.jobs}: give a number from 1 to {MOST_JOBS}, or auto (here {cpus()})")
         if self.mode not in MODES:

@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -47,8 +47,8 @@ class Request:
         self.kept: Mapping[str, str] = {}
 
     def wants(self, name: str) -> bool:
-        """Whether this job is meant: a glob matches its name or the last part of it."""
-        return any(fnmatchcase(name, g) or fnmatchcase(name.rsplit("/", 1)[-1], g) for g in self.jobs or ())
+        """Whether this job is meant."""
+        return is_meant(name, self.jobs or ())
 
     def answer(self, ended: Mapping[str, str]) -> None:
         """Say that it is done; `ended` are the attempts that ran and had to end, with their jobs."""
@@ -64,6 +64,11 @@ class Request:
                 "kept": dict(self.kept),
             },
         )
+
+
+def is_meant(job: str, globs: Iterable[str]) -> bool:
+    """Whether one of the globs matches the job's name or the last part of it."""
+    return any(fnmatchcase(job, glob) or fnmatchcase(job.rsplit("/", 1)[-1], glob) for glob in globs)
 
 
 class Control:

@@ -49,10 +49,11 @@ class Delivery:
         if self.events:
             self.events.begin(run, files, resumed=resumed)
 
-    def close_events(self) -> str | None:
+    def close_events(self) -> tuple[str, ...]:
         """No more events come. Returns a sentence when not all of them could be written."""
         events, self.events = self.events, None
-        return events.close() if events else None
+        missing = events.close() if events else None
+        return (missing,) if missing else ()
 
     def write_junit(self, ledger: Ledger, run: RunRow) -> tuple[str, ...]:
         """Write the JUnit report if that was asked for; a sentence when it cannot be."""

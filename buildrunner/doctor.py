@@ -21,10 +21,11 @@ from typing import Any
 from buildrunner import __version__, machine
 from buildrunner.errors import BuildrunnerError
 from buildrunner.interpreters import BY_SUFFIX, choose_python
-from buildrunner.ledger import Reader, lock, store
+from buildrunner.ledger import Reader, lock, store, strangers
 from buildrunner.naming import display
 from buildrunner.processes import is_subreaper_possible
 from buildrunner.reports.words import count, size
+from buildrunner.resumable import broken_off, resumable
 from buildrunner.run.pidfd import open_pidfd
 
 NETWORK = frozenset(
@@ -251,11 +252,11 @@ def _record(state: Path) -> Iterator[Finding]:
     path = state / store.DATABASE
     if not path.exists():
         try:
-            strangers = sorted({*os.listdir(state)} - {".gitignore", store.LOCK, "runs", "lost+found"})
+            others = strangers(state)
         except OSError:
-            strangers = []
-        if strangers:
-            text = f"{display(str(state))} holds other things ({display(strangers[0])}) and no record"
+            others = []
+        if others:
+            text = f"{display(str(state))} holds other things ({display(others[0])}) and no record"
             yield missing("record", text, "name a folder of its own with --state DIR")
         else:
             yield Finding(topic="record", text="none yet; the first run makes it", facts={"runs": 0, "bytes": 0})
@@ -275,16 +276,18 @@ def _record(state: Path) -> Iterator[Finding]:
             return
         try:
             runs = reader.db.execute("SELECT count(*) FROM runs").fetchone()[0]
-            unfinished = reader.db.execute("SELECT count(*) FROM runs WHERE state = 'interrupted'").fetchone()[0]
+            unfinished = [run for run in reader.runs() if broken_off(reader, run)]
+            can_go_on = sum(resumable(reader, run) for run in unfinished)
             sound = reader.db.execute("PRAGMA quick_check(1)").fetchone()[0]
         finally:
             reader.close()
     except (BuildrunnerError, sqlite3.Error, UnicodeDecodeError) as exc:
         yield missing("record", f"cannot be read: {display(str(exc))}", "name another with --state DIR", **facts)
         return
-    facts |= {"runs": runs, "interrupted": unfinished, "sound": sound == "ok"}
+    facts |= {"runs": runs, "interrupted": len(unfinished), "resumable": can_go_on, "sound": sound == "ok"}
     text = f"{display(str(path))}, {size(taken)}, {count(runs, 'run')}"
-    text += f" ({unfinished} interrupted: `buildrunner resume`)" if unfinished else ""
+    if unfinished:
+        text += f" ({len(unfinished)} interrupted, {can_go_on} of which `buildrunner resume RUN` can carry on)"
     if sound != "ok":
         remedy = "see `buildrunner ledger check`; keep a copy, and name another with --state DIR"
         yield missing("record", f"{text}; the file is damaged", remedy, **facts)

@@ -6,11 +6,13 @@
 Every run that was announced ends with RunEnded, unless its server is killed or cannot go on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from buildrunner.job import JobState
+from buildrunner.naming import display
 from buildrunner.receipt import Receipt
 
 
@@ -157,3 +159,34 @@ class Listener(Protocol):
 
     def on_event(self, event: Event, /) -> None:
         """Take notice of one event."""
+
+
+class Listeners:
+    """All who listen to a run. One that raises costs nobody the run: it hears no more, and `faults` says why.
+
+    It is closed, if it can be.
+    """
+
+    def __init__(self, listeners: Iterable[Listener] = ()) -> None:
+        self._listeners = list(listeners)
+        self.faults: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._listeners)
+
+    @property
+    def tick(self) -> float | None:
+        """Seconds without an event after which somebody wants to hear a Tick."""
+        return min((seconds for one in self._listeners if (seconds := getattr(one, "tick", None))), default=None)
+
+    def tell(self, event: Event) -> None:
+        """Tell everybody."""
+        for listener in tuple(self._listeners):
+            try:
+                listener.on_event(event)
+            except Exception as exc:
+                self._listeners.remove(listener)
+                with suppress(Exception):
+                    listener.close()  # type: ignore[attr-defined]  # most have none
+                name, why = type(listener).__name__, f"{type(exc).__name__}: {exc}"
+                self.faults.append(f"the listener {name} failed and heard no more of the run: {display(why)}")

@@ -44,8 +44,8 @@ def choose_python(option: str | None, environ: Mapping[str, str]) -> tuple[str, 
 
 
 def _isolated_tool(prefix: Path) -> bool:
-    """Whether this environment was made by pipx or `uv tool` for buildrunner alone."""
-    return (prefix / "pipx_metadata.json").exists() or (prefix / "uv-receipt.toml").exists()
+    """Whether this environment was made for buildrunner alone: by pipx, `uv tool` or our GitHub action."""
+    return any((prefix / name).exists() for name in ("pipx_metadata.json", "uv-receipt.toml", "buildrunner-alone"))
 
 
 def is_script(path: str) -> bool:

@@ -16,7 +16,7 @@ from buildrunner.events import (
     JobEnded,
     JobReturned,
     JobStarted,
-    Listener,
+    Listeners,
     Stopping,
     Tick,
     WorkerLost,
@@ -67,18 +67,17 @@ class Loop:
         jobs: Iterable[tuple[int, str, Job]],
         assign: MakeAssignment,
         directory: str,
-        listeners: Sequence[Listener] = (),
+        listeners: Listeners | None = None,
         max_fail: int | None = None,
         grace: float = 5.0,
         deadline: float | None = None,
         control: Control | None = None,
-        tick: float | None = None,
     ) -> None:
         """`jobs` gives every job of the run with its number in the ledger and its file name.
 
         `assign` makes the assignment of an attempt; it is called before the attempt is recorded. Scripts' paths are
         relative to `directory`. At `deadline` (monotonic) the run is stopped. `control` hands over what other
-        terminals ask for. Listeners hear a Tick after `tick` seconds in which nothing happened.
+        terminals ask for.
         """
         self._ledger, self._run, self._plan, self._pool = ledger, run, plan, pool
         self._jobs: dict[str, Job] = {}
@@ -89,12 +88,12 @@ class Loop:
             self._jobs[name], self._ids[name], self._files[name] = job, id_, file
         self._assign = assign
         self._directory = directory
-        self._listeners = listeners
+        self._listeners = listeners or Listeners()
         self._max_fail = max_fail
         self._grace = grace
         self._deadline = deadline
         self._control = control
-        self._tick = tick
+        self._tick = self._listeners.tick
         self._ending: dict[str, int] = {}  # attempts that were cancelled by themselves → how often
         self._unstarted: set[str] = set()  # of these, the ones that came back without having started
         self._asked: list[tuple[Request, dict[str, str]]] = []  # unanswered, and attempts (→ job) they wait for
@@ -438,7 +437,9 @@ class Loop:
             if self.cancelled:
                 self._drop(rest, JobState.CANCELLED, "not started: the run was cancelled")
             elif self.draining and not self.stopped:
-                self._drop(rest, JobState.SKIPPED, f"not started: {self.draining}")
+                for name in rest:
+                    how = "not tried again" if self._jobs[name].attempts else "not started"
+                    self._drop([name], JobState.SKIPPED, f"{how}: {self.draining}")
 
     def _drop(self, names: Sequence[str], state: JobState, why: str) -> None:
         event = JobEvent.SKIP if state is JobState.SKIPPED else JobEvent.CANCEL
@@ -451,6 +452,5 @@ class Loop:
 
     def _tell(self) -> None:
         for event in self._news:
-            for listener in self._listeners:
-                listener.on_event(event)
+            self._listeners.tell(event)
         self._news.clear()

@@ -41,6 +41,17 @@ class Summary:
         """Whether every job passed."""
         return self.exit_code == 0
 
+    @property
+    def left(self) -> int:
+        """How many jobs are still to be run, or were cancelled: `resume` runs them."""
+        return self.totals["waiting"] + self.totals["cancelled"]
+
+    @property
+    def tells_speed_up(self) -> bool:
+        """Whether several scripts ran at a time, and all that were to: else its times say nothing about a speed-up."""
+        whole = self.run.state == "finished" and not self.totals["cancelled"]
+        return whole and self.run.workers > 1 and self.speed.wall_seconds > 0
+
     def results(self) -> Iterator[ResultRow]:
         """Every job's row, read from the ledger."""
         reader = Reader.open(Path(self.state_dir))
@@ -129,11 +140,15 @@ def run_document(reader: Reader, run: RunRow) -> dict[str, Any]:
         "python": run.python,
         "started": stamp(run.started),
         "finished": stamp(run.finished),
-        **{name: _round(getattr(s, name)) for name in _TIMES},
-        "eta_seconds": _round(left.seconds) if (left := remaining(reader, run)) else None,
+        **{name: rounded(getattr(s, name)) for name in _TIMES},
+        "eta_seconds": rounded(left.seconds) if (left := remaining(reader, run)) else None,
         "totals": _totals(reader, run),
         "workers": [
-            {"worker": w, "busy_seconds": _round(b), "idle_seconds": _round(idle(s, b)) if state != "running" else None}
+            {
+                "worker": w,
+                "busy_seconds": rounded(b),
+                "idle_seconds": rounded(idle(s, b)) if state != "running" else None,
+            }
             for w, b in reader.busy(run)
         ],
         "results": (_result(run, row) for row in results(reader, run)),
@@ -253,7 +268,7 @@ def _result(run: RunRow, row: ResultRow) -> dict[str, Any]:
     started = row.outcome is not None or row.state is JobState.RUNNING
     return attempt_document(
         run, row, name=row.name, file=row.file, state=row.state, attempts=row.attempts, logs=started
-    ) | {"total_seconds": _round(row.total_seconds), "lost": row.lost}
+    ) | {"total_seconds": rounded(row.total_seconds), "lost": row.lost}
 
 
 def attempt_document(
@@ -279,8 +294,8 @@ def attempt_document(
         "exit_code": end.exit_code,
         "signal": end.signal,
         "mode": end.mode,
-        "seconds": _round(end.seconds),
-        "cpu_seconds": _round(end.cpu_seconds),
+        "seconds": rounded(end.seconds),
+        "cpu_seconds": rounded(end.cpu_seconds),
         "max_rss_bytes": end.max_rss_bytes,
         "attempts": attempts,
         "started": stamp(end.started),
@@ -304,8 +319,7 @@ def attempt_documents(reader: Reader, only: RunRow | None = None) -> Iterator[di
 
 def _attempt(run: RunRow, attempt: AttemptRow, at_work: Collection[str]) -> dict[str, Any]:
     row = attempt.result
-    waits = row.state is JobState.READY or (row.state is JobState.RUNNING and row.name not in at_work)
-    document = _result(run, replace(row, state=JobState.WAITING) if waits else row)
+    document = _result(run, _shown(row, at_work))
     if attempt.number < row.attempts and document["stdout"]:
         document["stdout"] = log_path(run, row.file, "out", attempt.number)
         document["stderr"] = log_path(run, row.file, "err", attempt.number)
@@ -333,5 +347,6 @@ def output_path(run: RunRow, file: str, path: str) -> str:
     return os.path.join(run.options["output"], "files", file, path)
 
 
-def _round(seconds: float | None) -> float | None:
+def rounded(seconds: float | None) -> float | None:
+    """Seconds as documents give them: to the microsecond."""
     return None if seconds is None else round(seconds, 6)

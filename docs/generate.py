@@ -29,11 +29,12 @@ sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402
 
-from buildrunner import errors, interpreters, machine, scan, server  # noqa: E402
+from buildrunner import errors, interpreters, machine, scan  # noqa: E402
 from buildrunner.cli import cli  # noqa: E402
 from buildrunner.cli.options import variables  # noqa: E402
 from buildrunner.job import Cwd  # noqa: E402
 from buildrunner.naming import file_name  # noqa: E402
+from buildrunner.signals import ENDING  # noqa: E402
 
 PAGES = ROOT / "docs" / "reference"
 DESCRIPTIONS = PAGES / "descriptions.toml"
@@ -307,8 +308,8 @@ def exit_codes_page() -> str:
     by_code: dict[int, list[type[errors.BuildrunnerError]]] = {}
     for error in sorted(_errors(errors.BuildrunnerError), key=lambda e: e.__name__):
         by_code.setdefault(error.exit_code, []).append(error)
-    signals = {128 + number: number.name for number in server._SIGNALS}
-    same(told["exit_codes"], {str(code) for code in {0, 1, *by_code, *signals}}, "exit codes")
+    ended_by = {128 + number: number.name for number in ENDING}
+    same(told["exit_codes"], {str(code) for code in {0, 1, *by_code, *ended_by}}, "exit codes")
     verbs = dict(commands())
     for verb in told["exit_code_1"]:
         if verb not in verbs:

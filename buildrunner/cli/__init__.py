@@ -125,23 +125,28 @@ def main() -> None:
         code = cli.main(standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
+        _annotate(exc.format_message())
         code = exc.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except BuildrunnerError as exc:
         _complain(str(exc))
+        if exc.exit_code:
+            _annotate(str(exc))
         code = exc.exit_code
     except BrokenPipeError:
         code = 0  # whoever read stdout has seen enough
     except OSError as exc:
         where = f" {display(os.fsdecode(exc.filename))}" if isinstance(exc.filename, str | bytes) else _full_stream()
-        _complain(f"{exc.strerror or exc}{where}; what was recorded stays recorded")
+        _complain(sentence := f"{exc.strerror or exc}{where}; what was recorded stays recorded")
+        _annotate(sentence)
         code = 3
     except Exception:
         import traceback
 
         traceback.print_exc()
-        click.echo("buildrunner: this is a fault of buildrunner itself; what was recorded stays recorded", err=True)
+        _complain(sentence := "this is a fault of buildrunner itself; what was recorded stays recorded")
+        _annotate(sentence)
         code = 3
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is decided how this ends
     for stream in (sys.stdout, sys.stderr):
@@ -153,6 +158,13 @@ def _complain(sentence: str) -> None:
     """Say what went wrong, to whoever is still there."""
     with suppress(OSError):
         click.echo(f"buildrunner: {sentence}", err=True)
+
+
+def _annotate(sentence: str) -> None:
+    """Let a CI service that is listening show it beside the results."""
+    if command := getattr(sys.stderr, "command", None):  # of github.Inert, which stands there in a step alone
+        with suppress(OSError):
+            command("error", sentence, title="buildrunner")
 
 
 def _require_working_directory() -> None:

@@ -19,15 +19,15 @@ _LISTENS_WITHIN = 3.0  # seconds between a run's entry in the record and its ser
 
 @click.command("cancel")
 @click.argument("run", required=False)
-@click.option("--job", "jobs", multiple=True, metavar="GLOB", help="Only jobs whose name matches (repeatable).")
+@click.option("--job", multiple=True, metavar="GLOB", help="Only jobs whose name matches (repeatable).")
 @state_option
-def command(run: str | None, jobs: tuple[str, ...], state: str) -> int:
+def command(run: str | None, job: tuple[str, ...], state: str) -> int:
     """End a RUN that goes on (the newest when none is named), or only some of its jobs.
 
     What runs gets TERM and, after the run's grace time, KILL; asking again kills at once. This command ends when the
     processes are gone. What was cancelled can be carried on with `buildrunner resume`.
     """
-    from buildrunner.control import Unreachable
+    from buildrunner.control import Unreachable, is_meant
     from buildrunner.ledger import Reader
     from buildrunner.summary import real_state
 
@@ -37,7 +37,7 @@ def command(run: str | None, jobs: tuple[str, ...], state: str) -> int:
         row = reader.run(run)
         while (now := real_state(reader, row)) == "running":
             try:
-                code = _ask(reader, row, jobs)
+                code = _ask(reader, row, job)
             except Unreachable:  # it is about to listen, or has just ended, unless it never will
                 if time.monotonic() > give_up:
                     raise
@@ -46,6 +46,8 @@ def command(run: str | None, jobs: tuple[str, ...], state: str) -> int:
                 if code is not None:
                     return code
             row = reader.run(row.name)
+        if job and not any(is_meant(name, job) for name in reader.job_names(row)):
+            raise _nothing_meant(reader, row, job)
         if now == "interrupted":
             return _take_over(row, Path(state))
         return _say_over(row, now)
@@ -85,30 +87,35 @@ def _ask(reader: "Reader", run: "RunRow", jobs: tuple[str, ...]) -> int | None:
             return 1
         time.sleep(0.02)
     if jobs:
-        _tell_jobs(run, jobs, answer)
+        _tell_jobs(reader, run, jobs, answer)
     else:
         _tell_run(reader, run)
     return 0
 
 
+def _nothing_meant(reader: "Reader", run: "RunRow", jobs: tuple[str, ...]) -> UsageError:
+    hint = "; ".join(filter(None, (reader.near(run, glob) for glob in jobs)))
+    return UsageError(f"no job of run {run.name} matches {' or '.join(map(repr, jobs))}{hint and '; ' + hint}")
+
+
 def _tell_run(reader: "Reader", run: "RunRow") -> None:
     from buildrunner.job import FINAL_STATES
-    from buildrunner.reports.words import command as follow_up
     from buildrunner.reports.words import count
+    from buildrunner.resumable import how_to_go_on
 
     undecided = sum(number for state, number in reader.counts(run).items() if state not in FINAL_STATES)
     click.echo(
         f"run {run.name} is cancelled and its processes are gone; {count(undecided, 'script')} left to run; "
-        f"carry on with: {follow_up(run, 'resume')}"
+        f"{how_to_go_on(reader, run)}"
     )
 
 
-def _tell_jobs(run: "RunRow", jobs: tuple[str, ...], answer: dict[str, Any]) -> None:
+def _tell_jobs(reader: "Reader", run: "RunRow", jobs: tuple[str, ...], answer: dict[str, Any]) -> None:
     from buildrunner.naming import display
     from buildrunner.reports.words import count
 
     if not answer["matched"]:
-        raise UsageError(f"no job of run {run.name} matches {' or '.join(map(repr, jobs))}")
+        raise _nothing_meant(reader, run, jobs)
     if not answer["ended"] and not answer["dropped"]:
         click.echo(f"nothing to cancel: {count(answer['matched'], 'script')} had ended before")
     for name in answer["ended"].values():
@@ -125,13 +132,14 @@ def _take_over(run: "RunRow", state: Path) -> int:
     """The run's server is dead: end what it may have left. The run stays interrupted, and nothing of it is decided."""
     from buildrunner.adoption import end_leftovers
     from buildrunner.ledger import Ledger
-    from buildrunner.reports.words import command as follow_up
+    from buildrunner.resumable import how_to_go_on
 
     with Ledger(state, purpose="buildrunner cancel") as ledger:
         run = ledger.run(run.name)
         if run.state != "interrupted":  # meanwhile somebody else took it up and brought it to its end
             return _say_over(run, run.state)
         ended = end_leftovers(ledger, run)
+        go_on = how_to_go_on(ledger, run)
     gone = f"{ended} of its processes were still there and are gone now" if ended else "nothing of it runs"
-    click.echo(f"run {run.name} was interrupted before; {gone}; carry on with: {follow_up(run, 'resume')}")
+    click.echo(f"run {run.name} was interrupted before; {gone}; {go_on}")
     return 0

@@ -197,7 +197,7 @@ def with_candidates(command: click.Command) -> click.Command:
         metavar = parameter.metavar if isinstance(parameter.metavar, str) else ""
         if parameter.name == "run" and not getattr(parameter, "is_flag", False):
             parameter.type = _Known(_runs)
-        elif parameter.name == "job":
+        elif parameter.name == "job":  # an argument, or the option of `cancel`
             parameter.type = _Known(_jobs)
         elif metavar == "DIR":
             parameter.type = click.Path(file_okay=False)

@@ -191,7 +191,13 @@ class WithScriptArguments(click.Command):
             at = args.index("--")
             ctx.meta[self.KEY] = tuple(args[at + 1 :])
             args = args[:at]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as exc:
+            if exc.possibilities:
+                raise
+            message = exc.format_message().rstrip(".")
+            raise click.UsageError(f"{message}. Is it for the scripts? They get what stands after --.", ctx) from None
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Show them in the usage line."""

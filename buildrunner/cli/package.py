@@ -18,14 +18,15 @@ from buildrunner.cli.options import option, state_option
 @option("--with-report", is_flag=True, help="Add report.json with times.")
 def command(run: str | None, state: str, zip_file: str | None, with_report: bool) -> int:
     """Make the zip of a RUN (the newest when none is named) from what is recorded."""
-    from buildrunner.errors import BuildrunnerError, LedgerBusy, UsageError
+    from buildrunner.errors import BuildrunnerError, LedgerBusy, PackageError, UsageError
     from buildrunner.job import FINAL_STATES
     from buildrunner.ledger import Ledger, Reader
     from buildrunner.naming import display
     from buildrunner.outputfolder import reopen
     from buildrunner.package import check_destination, package
+    from buildrunner.reports.words import command as follow_up
     from buildrunner.reports.words import count
-    from buildrunner.summary import exit_code
+    from buildrunner.summary import exit_code, real_state
 
     for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would leave half a zip behind
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -50,7 +51,15 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
         archive, notices = package(reader, row, destination, with_report=with_report, whole=True)
         if zip_file is None:
             archive["path"] = row.options["zip"]
-        mended = {"exit_code": exit_code(reader, row)} if row.state == "finished" else {}
+        mended = {}
+        if row.state == "finished" and row.exit_code == PackageError.exit_code:
+            if row.options.get("junitxml"):
+                notices += (
+                    f"the run's exit code stays {row.exit_code} until `{follow_up(row, 'resume')}` has seen to "
+                    "the JUnit report as well",
+                )
+            else:
+                mended = {"exit_code": exit_code(reader, row)}
         counts = reader.counts(row)
         try:
             with Ledger(Path(state), purpose="buildrunner package") as ledger:
@@ -59,7 +68,8 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
             notices += (f"the zip is made, but not entered in the record: {exc}",)
     if left := sum(number for job_state, number in counts.items() if job_state not in FINAL_STATES):
         scripts = count(sum(counts.values()), "script")
-        notices += (f"run {row.name} was interrupted: {left:,} of its {scripts} did not end",)
+        how = "were cancelled" if row.state == "finished" else "did not end"
+        notices += (f"run {row.name} is {real_state(reader, row)}: {left:,} of its {scripts} {how}",)
     for notice in notices:
         click.echo(f"note: {notice}", err=True)
     click.echo(

@@ -50,29 +50,36 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
     import os
     from dataclasses import replace
 
-    from buildrunner.adoption import interrupted
     from buildrunner.choice import Choice, choose
-    from buildrunner.errors import NothingLeft
+    from buildrunner.errors import NothingLeft, UsageError
     from buildrunner.interpreters import choose_python
     from buildrunner.job import FINAL_STATES
     from buildrunner.ledger import Reader
+    from buildrunner.outputfolder import replaced
     from buildrunner.reports.plan import plan_document, print_plan
     from buildrunner.reports.text import console
+    from buildrunner.resumable import newest_broken_off, require_same_options
     from buildrunner.scan import make_batch
 
     python, why = choose_python(options.python, os.environ)
     batch = make_batch(options, python)
     state = Path(options.state)
+    elsewhere: str | None = None
     reader = Reader.open(state) if (state / "ledger.db").exists() else None
     try:
-        left = interrupted(reader, batch.key) if reader and resume else None
+        left = newest_broken_off(reader, batch.key) if reader and resume else None
         if reader and left:
+            require_same_options(options, left)
+            if gone := replaced(reader, left):
+                raise UsageError(f"run {left.name} cannot be carried on: {gone}")
             undecided = {row.name for row in reader.results(left) if row.state not in FINAL_STATES}
             jobs = tuple(spec for spec in batch.jobs if spec.name in undecided)
             past = reader.past_seconds(left.key, left.args, names=list(undecided))
             choice = Choice(batch=replace(batch, jobs=jobs), past=past, words=f"what run {left.name} left")
         else:
             choice = choose(reader, options, batch)
+        if reader and not choice.past:
+            elsewhere = reader.namesake(batch.key)
     except NothingLeft as exc:
         if not as_json:
             raise
@@ -85,4 +92,4 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
 
         print_document(plan_document(choice, options, python))
     else:
-        print_plan(console(), choice, options, python, why, verbose=verbose)
+        print_plan(console(), choice, options, python, why, elsewhere=elsewhere, verbose=verbose)

@@ -26,8 +26,9 @@ def command(run: str | None, state: str, as_json: bool, verbose: bool) -> int:
             print_document(run_document(reader, row))
             return 0
         from buildrunner.naming import display
-        from buildrunner.reports.text import console, how_to_go_on, print_report, print_running
+        from buildrunner.reports.text import console, print_report, print_running
         from buildrunner.reports.words import time_left
+        from buildrunner.resumable import how_to_go_on
 
         out = console()
         now = real_state(reader, row)

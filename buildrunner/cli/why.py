@@ -18,7 +18,7 @@ def command(job: str, run: str | None, state: str) -> int:
 
     from buildrunner.ledger import Reader
     from buildrunner.reports.text import console
-    from buildrunner.reports.why import COMMAND, reasons
+    from buildrunner.reports.why import COMMANDS, reasons
     from buildrunner.summary import shown
 
     reader = Reader.open(Path(state))
@@ -32,11 +32,11 @@ def command(job: str, run: str | None, state: str) -> int:
         out.print(first, style="bold", soft_wrap=True)
         width = max(len(heading) for heading, _ in rest)
         for heading, text in rest:
-            if heading != COMMAND:
+            if heading not in COMMANDS:
                 table.add_row(f"  {heading:{width}}", text)
         out.print(table)
         for heading, text in rest:
-            if heading == COMMAND:  # a command to paste must be one line
+            if heading in COMMANDS:  # a command to paste must be one line
                 out.print(Text.assemble((f"  {heading:{width}}  ", "dim"), text), soft_wrap=True)
     finally:
         reader.close()

@@ -7,8 +7,9 @@ script starts; a receipt changes its job only if its attempt is still the job's 
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -179,17 +180,12 @@ class Ledger(Reader):
             self.db.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run.id))
         return self.run(run.name)
 
-    def forget(self, keep: int) -> None:
+    def forget(self, keep: int, *, spare: Callable[[RunRow], bool] = lambda run: False) -> None:
         """Remove all but the newest runs and what belongs to them; their room in the file is used again.
 
-        A target's newest run stays as long as it can be carried on.
+        Of the older ones those stay that `spare` names.
         """
-        old = self._query(
-            "SELECT id, name FROM runs WHERE id NOT IN (SELECT id FROM runs ORDER BY id DESC LIMIT ?) AND NOT "
-            "(state != 'finished' AND id IN (SELECT max(id) FROM runs GROUP BY key)) ORDER BY id",
-            keep,
-        )
-        for run, name in old:
+        for run in [run.id for run in islice(self.runs(), keep, None) if not spare(run)]:
             with self.transaction():
                 # By way of the receipts, because attempts cannot be looked up by job; one without a receipt is current.
                 self.db.execute(
@@ -200,6 +196,9 @@ class Ledger(Reader):
                 self.db.execute("DELETE FROM receipts WHERE job IN (SELECT id FROM jobs WHERE run = ?)", (run,))
                 self.db.execute("DELETE FROM jobs WHERE run = ?", (run,))
                 self.db.execute("DELETE FROM runs WHERE id = ?", (run,))
+        folders = os.listdir(self.state / "runs") if (self.state / "runs").is_dir() else ()
+        # Also those of runs that an earlier server forgot, and could not remove before it was killed.
+        for name in set(folders) - {name for (name,) in self._query("SELECT name FROM runs")}:
             remove_tree(str(self.state / "runs" / name))
 
     def _roll_back(self) -> None:
@@ -228,13 +227,18 @@ def _spec_to_json(spec: JobSpec) -> str:
     return _encode(data)
 
 
+def strangers(state: Path) -> list[str]:
+    """What lies in a folder that no state folder has. Raises OSError."""
+    return sorted(set(os.listdir(state)) - _OURS - _MADE_BY_THE_SYSTEM)
+
+
 def _make_state_folder(state: Path) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True)
-        strangers = set(os.listdir(state)) - _OURS - _MADE_BY_THE_SYSTEM
-        if strangers and not (state / store.DATABASE).exists():
+        others = strangers(state)
+        if others and not (state / store.DATABASE).exists():
             raise UsageError(
-                f"the state folder {state} holds other things ({display(min(strangers))}): "
+                f"the state folder {state} holds other things ({display(others[0])}): "
                 "name a folder of its own with --state DIR"
             )
         ignore = state / ".gitignore"

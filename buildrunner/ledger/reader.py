@@ -188,6 +188,14 @@ class Reader:
         for (file,) in self._rows("SELECT file FROM jobs WHERE run = ?", run.id):
             yield file
 
+    def namesake(self, key: str) -> str | None:
+        """The newest targets of the same names in other folders: where these may have been before they were moved."""
+        names = [os.path.basename(path) for path in key.split("\n")]
+        for run in self.runs():
+            if run.key != key and [os.path.basename(path) for path in run.key.split("\n")] == names:
+                return run.key.replace("\n", " ")
+        return None
+
     def job_names(self, run: RunRow) -> Iterator[str]:
         """Every job's name."""
         for (name,) in self._rows("SELECT name FROM jobs WHERE run = ?", run.id):
@@ -211,16 +219,27 @@ class Reader:
         """One job by name, or by an unambiguous end of its name (`Prime.py` for `sub/Prime.py`)."""
         rows = self._query(_RESULTS + "AND j.name = ?", run.id, to_sql(job))
         if not rows:
-            names = [from_sql(n) for (n,) in self._query("SELECT name FROM jobs WHERE run = ?", run.id)]
-            close = [n for n in names if n.endswith("/" + job) or n.rsplit("/", 1)[-1].partition(".")[0] == job]
+            close = self._ending_in(run, job)
             if len(close) == 1:
                 return self.result(run, close[0])
-            from difflib import get_close_matches
-
-            near = close or get_close_matches(job, names, n=3)
-            hint = "; did you mean " + " or ".join(map(repr, near[:3])) + "?" if near else ""
-            raise UsageError(f"run {run.name} has no job {job!r}{hint}")
+            hint = self.near(run, job)
+            raise UsageError(f"run {run.name} has no job {job!r}{hint and '; ' + hint}")
         return _result_row(rows[0])
+
+    def near(self, run: RunRow, job: str) -> str:
+        """Asks which job was meant by a name that none has; empty when none is near it."""
+        from difflib import get_close_matches
+
+        near = self._ending_in(run, job) or get_close_matches(job, self.job_names(run), n=3)
+        return "did you mean " + " or ".join(map(repr, near[:3])) + "?" if near else ""
+
+    def _ending_in(self, run: RunRow, job: str) -> list[str]:
+        """The jobs whose name ends in this path, or whose file has this name without its suffix."""
+        return [
+            name
+            for name in self.job_names(run)
+            if name.endswith("/" + job) or name.rsplit("/", 1)[-1].partition(".")[0] == job
+        ]
 
     def endings(self, job: ResultRow) -> Iterator[tuple[int, Outcome, int | None, int | None, float, int | None, bool]]:
         """How each attempt of a job ended: number, outcome, exit code, signal, seconds, worker, and if superseded."""

@@ -96,6 +96,9 @@ def report(out: Inert, summary: Summary, reader: Reader, environ: Mapping[str, s
         _annotate(out, run, row, environ.get("GITHUB_WORKSPACE") or run.options["directory"], row.file in names)
     if bad > MOST_ANNOTATIONS:
         out.command("notice", f"{count(bad - MOST_ANNOTATIONS, 'more script')} did not pass, besides those annotated")
+    if run.state != "finished":
+        left = count(summary.left, "script")
+        out.command("error", f"the run was {run.state} with {left} left to run", title="buildrunner")
     path = environ.get("GITHUB_STEP_SUMMARY")
     if path and (why := write_summary(path, summary, reader)):
         out.write(f"note: {why}\n")
@@ -206,7 +209,7 @@ def _head(summary: Summary) -> Iterator[str]:
     states = ", ".join(f"{totals[state]:,} {state}" for state in totals if state != "jobs" and totals[state])
     yield f"{_text(run.target)}: {states}. Wall {seconds(speed.wall_seconds)}, scripts "
     yield f"{seconds(speed.script_seconds)} together, bound {seconds(speed.bound_seconds)}"
-    if speed.wall_seconds > 0 and run.state == "finished" and run.workers > 1:
+    if summary.tells_speed_up:
         yield f"; estimated speed-up {speed.concurrency:.2f} × over one after another (an estimate)"
     yield ".\n\n"
     if run.archive:

@@ -27,7 +27,7 @@ from buildrunner.job import JobState
 from buildrunner.ledger import RunRow
 from buildrunner.naming import display
 from buildrunner.reports.github import inert
-from buildrunner.summary import attempt_document, stamp
+from buildrunner.summary import attempt_document, rounded, stamp
 
 SCHEMA = "buildrunner.events/1"
 _MARK = json.dumps({"schema": SCHEMA}).removesuffix("}").encode()  # by which a file of ours is known again
@@ -133,7 +133,8 @@ class JsonLines:
         }
         if not isinstance(event, JobEnded):
             names = (field.name for field in fields(event) if field.name not in _LEFT_OUT)
-            return document | {name: getattr(event, name) for name in names}
+            values = ((name, getattr(event, name)) for name in names)
+            return document | {name: rounded(value) if isinstance(value, float) else value for name, value in values}
         receipt = event.receipt
         return document | {
             "job": receipt.job,

@@ -17,7 +17,7 @@ from buildrunner.job import JobState, Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display
 from buildrunner.reports.tail import head_and_tail, last_words
-from buildrunner.reports.words import row_ending
+from buildrunner.reports.words import ending
 from buildrunner.summary import log_path, results, stamp, wall_seconds
 
 MOST_OF_A_LOG = 64 << 10
@@ -90,6 +90,8 @@ def _kind(row: ResultRow) -> str:
             return ""
         case JobState.FAILED:
             return "error" if row.outcome in _ERRORS else "failure"
+        case _ if row.outcome is not None:
+            return "error"  # it was ended in the middle; readers take a report of passed and skipped ones for a success
         case _:
             return "skipped"
 
@@ -101,9 +103,11 @@ def _result(run: RunRow, row: ResultRow) -> str:
     if kind == "skipped":
         why = row.error or (f"not run: the run was {run.state}" if row.state is JobState.WAITING else row.state)
         return f"<skipped message={_quoted(why)}/>\n"
-    message = row_ending(row)
+    message = ending(row.outcome, row.exit_code, row.signal, row.state)
     if row.attempts > 1:
         message += f" after {row.attempts} attempts"
+    if row.state is JobState.WAITING:
+        message += f", not run again: the run was {run.state}"
     if row.error:
         message += f": {row.error}"
     lines, log = last_words(run, row)

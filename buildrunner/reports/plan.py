@@ -55,8 +55,13 @@ def how_known(choice: Choice, name: str) -> str:
     return f"median of its last {len(times)} runs, {seconds(min(times))} to {seconds(max(times))}"
 
 
-def print_plan(out: Console, choice: Choice, options: Options, python: str, why: str, *, verbose: bool) -> None:
-    """The scripts in the order in which they would start, and the predicted times."""
+def print_plan(
+    out: Console, choice: Choice, options: Options, python: str, why: str, *, elsewhere: str | None, verbose: bool
+) -> None:
+    """The scripts in the order in which they would start, and the predicted times.
+
+    `elsewhere` is where the record knows targets of the same names, if not here.
+    """
     specs = in_order(choice, options)
     plan = Plan(choice.batch.jobs, durations=choice.durations, order=options.order)
     which = f" ({choice.words})" if choice.words else ""
@@ -80,6 +85,11 @@ def print_plan(out: Console, choice: Choice, options: Options, python: str, why:
     spans = makespans(choice, options)
     if not spans:
         out.print("nothing is known about their times yet: the first run will tell", soft_wrap=True)
+        if elsewhere:
+            out.print(
+                f"the record knows runs of {display(elsewhere)}; what it knows goes by the absolute path",
+                soft_wrap=True,
+            )
         return
     for span in spans:
         asked = "  ◀ this is what would run" if span.workers == min(options.slots, len(specs)) else ""

@@ -77,7 +77,6 @@ class Screen:
         self._plain = not _can_say("━─·…±", stream)
         self._lanes: dict[int, deque[_Lane]] = {}
         self._outlook: Outlook | None = None
-        self._fault = False
         self._began = self._drawn = self._written = clock()
         self._ends: deque[float] = deque()
         self._workers = self._total = self._done = self._failed = self._started_with = 0
@@ -89,17 +88,7 @@ class Screen:
         self._frame: tuple[str, int, int] | None = None  # the block that stands on the terminal, and for which size
 
     def on_event(self, event: Event, /) -> None:
-        """Take notice, and draw when the last drawing is old enough. A fault in here must not cost anybody his run."""
-        if self._fault:
-            return
-        try:
-            self._take(event)
-        except Exception as exc:
-            self._fault = True
-            self.close()
-            self._write(f"the live screen has a fault of its own ({type(exc).__name__}: {exc}); the run goes on\n")
-
-    def _take(self, event: Event) -> None:
+        """Take notice, and draw when the last drawing is old enough."""
         now = self._clock()
         match event:
             case RunStarted():

@@ -19,6 +19,7 @@ from buildrunner.naming import display
 from buildrunner.outputfolder import held, replaced
 from buildrunner.reports.tail import last_words
 from buildrunner.reports.words import about, command, count, row_ending, seconds, shell, size
+from buildrunner.resumable import how_to_go_on
 from buildrunner.summary import Summary, idle, real_state, results, summarise
 
 _ROWS = 20
@@ -58,8 +59,11 @@ def print_report(
         print_figures(out, summary, reader)
     for notice in summary.notices:
         out.print(f"note: {notice}", soft_wrap=True)
-    if run.state != "running" and (left := summary.totals["waiting"] + summary.totals["cancelled"]):
-        out.print(f"{run.state} with {count(left, 'script')} left to run; {how_to_go_on(reader, run)}", soft_wrap=True)
+    if run.state != "running" and summary.left:
+        how = "cancelled" if run.state == "finished" else "left to run"
+        out.print(
+            f"{run.state} with {count(summary.left, 'script')} {how}; {how_to_go_on(reader, run)}", soft_wrap=True
+        )
     if failures:
         print_failures(out, summary, reader)
 
@@ -71,13 +75,27 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
         f"{totals[s]:,} {s}" for s in ("passed", "failed", "skipped", "cancelled", "running", "waiting") if totals[s]
     )
     out.print(f"{count(totals['jobs'], 'script')}: {states}", soft_wrap=True)
-    if run.state == "running":
+    if run.state != "finished":  # what is left may take longer than anything that has ended
+        so_far = " so far" if run.state == "running" else ""
         out.print(
-            f"wall {seconds(speed.wall_seconds)} so far; the scripts that have ended took "
+            f"wall {seconds(speed.wall_seconds)}{so_far}; the scripts that have ended took "
             f"{seconds(speed.script_seconds)} together",
             soft_wrap=True,
         )
-        return
+    else:
+        _print_times(out, summary, reader)
+    if run.archive:
+        out.print(
+            f"{display(run.archive['path'])}: {count(run.archive['files'], 'file')}, sha256 {run.archive['sha256']}",
+            soft_wrap=True,
+        )
+    elif run.state == "finished" and run.options["zip"] and not replaced(reader, run):
+        out.print(f"not packaged: `{command(run, 'package')}` makes {display(run.options['zip'])}", soft_wrap=True)
+
+
+def _print_times(out: Console, summary: Summary, reader: Reader) -> None:
+    """What a run that is over took, and what that could have been."""
+    run, speed = summary.run, summary.speed
     out.print(
         f"wall {seconds(speed.wall_seconds)}, scripts {seconds(speed.script_seconds)} together, "
         f"{speed.concurrency:.2f} at once on average; bound {seconds(speed.bound_seconds)} "
@@ -89,26 +107,13 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
         out.print("idle: " + ", ".join(f"worker {w} {seconds(s)}" for w, s in unused), soft_wrap=True)
     else:
         out.print(f"idle: {seconds(sum(s for _, s in unused) / len(unused))} a worker on average", soft_wrap=True)
-    if speed.wall_seconds > 0 and run.state == "finished" and run.workers > 1 and not totals["cancelled"]:
+    if summary.tells_speed_up:
         crowded = f", the more so with {run.workers} at once on {count(cpus(), 'CPU')}" if run.workers > cpus() else ""
         out.print(
             f"estimated speed-up {speed.concurrency:.2f} × over one after another: an estimate, because scripts that "
             f"share the machine run slower{crowded}; `{bench_command(run)}` measures it",
             soft_wrap=True,
         )
-    if run.archive:
-        out.print(
-            f"{display(run.archive['path'])}: {count(run.archive['files'], 'file')}, sha256 {run.archive['sha256']}",
-            soft_wrap=True,
-        )
-    elif run.state == "finished" and run.options["zip"] and not replaced(reader, run):
-        out.print(f"not packaged: `{command(run, 'package')}` makes {display(run.options['zip'])}", soft_wrap=True)
-
-
-def how_to_go_on(reader: Reader, run: RunRow) -> str:
-    """What can be done about a run that was broken off."""
-    gone = replaced(reader, run)
-    return f"it cannot be carried on: {gone}" if gone else f"carry on with: {command(run, 'resume')}"
 
 
 def _what_binds(summary: Summary) -> str:
@@ -240,14 +245,16 @@ def print_history(out: Console, reader: Reader, runs: Iterable[RunRow]) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for run in runs:
         summary = summarise(reader, run)
+        total = summary.totals["jobs"]
+        left = summary.left + summary.totals["running"]
         table.add_row(
             run.name,
             display(run.target),
             real_state(reader, run),
-            f"{summary.totals['jobs']:,}",
+            f"{total - left:,} of {total:,}" if left else f"{total:,}",
             f"{summary.totals['failed']:,}" if summary.totals["failed"] else "",
             seconds(summary.speed.wall_seconds),
-            f"{summary.speed.concurrency:.2f} ×" if not summary.totals["cancelled"] else "",
+            f"{summary.speed.concurrency:.2f} ×" if summary.tells_speed_up else "",
         )
     out.print(table)
     out.print("speed-up: estimated from the run alone", style="dim")

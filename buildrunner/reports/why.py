@@ -1,5 +1,6 @@
 """Why a job ran, waits, was skipped, or did not pass: what the record knows, as heading and text."""
 
+import time
 from collections.abc import Iterator
 
 from buildrunner.assignments import script_sha256
@@ -10,12 +11,12 @@ from buildrunner.outputfolder import held
 from buildrunner.plan import Order, Plan, medians
 from buildrunner.reports.tail import last_words
 from buildrunner.reports.text import alone_command
-from buildrunner.reports.words import command, count, ending, row_ending, seconds
+from buildrunner.reports.words import about, command, count, ending, row_ending, seconds, shell
 from buildrunner.summary import real_state, results, stamp
 
 Reason = tuple[str, str]
-COMMAND = "alone"
-"""The heading whose text is a command line; it comes last."""
+COMMANDS = ("follow", "alone")
+"""The headings whose text is a command line; they come last."""
 
 
 def reasons(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
@@ -25,7 +26,7 @@ def reasons(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
         case JobState.WAITING:
             yield from _waits(reader, run, row)
         case JobState.RUNNING:
-            yield "runs", f"attempt {row.attempts} on worker {row.worker}"
+            yield "runs", _runs(reader, run, row)
         case JobState.SKIPPED:
             yield "was skipped", display(row.error or "")
         case JobState.CANCELLED:
@@ -60,6 +61,12 @@ def _waits(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
     ahead = order.index(row.name) if row.name in order else 0
     busy = ", ".join(display(name) for name, r in rows.items() if r.state is JobState.RUNNING)
     yield "waits", f"{count(ahead, 'script')} will start before it, and the workers are at {busy or 'nothing yet'}"
+
+
+def _runs(reader: Reader, run: RunRow, row: ResultRow) -> str:
+    text = f"attempt {row.attempts} on worker {row.worker}"
+    since = reader.dispatched(run).get(row.name)
+    return text if since is None else f"{text} since {stamp(since)}, for {about(max(0.0, time.time() - since))}"
 
 
 def _order(reader: Reader, run: RunRow, rows: list[ResultRow]) -> list[str]:
@@ -172,12 +179,16 @@ def _logs(run: RunRow, row: ResultRow) -> Iterator[Reason]:
     names, gone = held(run)
     if row.file not in names:
         yield "logs", f"no longer there: {gone}"
-    elif row.state is JobState.FAILED:
+    else:
         lines, path = last_words(run, row)
-        yield "last words", "\n".join(lines)
+        if row.state is JobState.FAILED:
+            yield "last words", "\n".join(lines)
         yield "log", display(path)
+    if row.state is JobState.RUNNING:
+        name = shell(["--", row.name] if row.name.startswith("-") else [row.name])
+        yield "follow", f"{command(run, 'logs', '-f', option='--run')} {name}"
     if row.state in (JobState.FAILED, JobState.CANCELLED):
-        yield COMMAND, alone_command(run, row)
+        yield "alone", alone_command(run, row)
 
 
 def _spec(row: ResultRow) -> JobSpec:

@@ -46,10 +46,10 @@ def time_left(left: Remaining, sign: str = "±") -> str:
     """How long it will go on, and how sure that is.
 
     >>> time_left(Remaining(seconds=200, plus_minus=12.3)), time_left(Remaining(seconds=2, plus_minus=3))
-    ('3 min 20 s ± 12 s left', 'perhaps 5.0 s left')
+    ('3 min 20 s ± 12 s left', 'perhaps up to 5.0 s left')
     """
     if left.plus_minus >= left.seconds:
-        return f"perhaps {about(left.seconds + left.plus_minus)} left"
+        return f"perhaps up to {about(left.seconds + left.plus_minus)} left"
     return f"{about(left.seconds)} {sign} {about(left.plus_minus)} left"
 
 
@@ -139,7 +139,7 @@ def ended_line(event: JobEnded) -> str:
 
 def stopping_line(event: Stopping) -> str:
     """Why the run stops, and what becomes of what runs."""
-    hint = ", what runs is asked to end; Ctrl-C kills it" if event.ends_running else ""
+    hint = ", and what runs is asked to end: Ctrl-C now kills it" if event.ends_running else ""
     return f"stopping: {event.reason}; nothing new starts{hint}"
 
 

@@ -154,7 +154,7 @@ def test_a_run_that_passes(workspace: Any) -> None:
     assert job.uploads
     assert job.uploads["path"].split() == [str(zipped), str(report)]
     assert workspace.log("a.py").decode().startswith("['one', 'two words', '$HOME'] ")
-    assert [p.name for p in (workspace.path / "runner-temp").glob("buildrunner.*")] == []
+    assert [p.name for p in (workspace.path / "runner-temp").iterdir() if p.is_dir()] == []
 
 
 def test_a_run_that_fails_still_says_everything(workspace: Any) -> None:
@@ -205,7 +205,9 @@ def test_several_targets_elsewhere_without_zip_or_report(workspace: Any) -> None
     for name in ("one", "-two"):
         (workspace.path / "deep" / name).mkdir(parents=True)
         (workspace.path / "deep" / name / "a.py").write_text("pass")
-    job = carry_out(workspace, target="one\n-two\n", working_directory="deep", zip="", junitxml="", events="e.jsonl")
+    job = carry_out(
+        workspace, target="one\n-two\n", working_directory="deep", zip="none", junitxml="", events="e.jsonl"
+    )
     assert job.code == 0, job.log
     assert (job.result["jobs"], job.result["zip"], job.result["junitxml"]) == ("2", "", "")
     assert job.uploads is None
@@ -222,12 +224,46 @@ def test_nothing_left_and_nothing_meant(workspace: Any) -> None:
     job = carry_out(workspace, arguments="--nonsense", upload="false")
     assert (job.code, job.result["exit-code"], job.uploads) == (2, "2", None)
     assert job.result["junitxml"] == ""
+    assert re.search(r"^::error title=buildrunner::No such option.*--nonsense", job.log, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "what"),
+    [
+        ({"arguments": "--include 'a b"}, "::arguments cannot be read: No closing quotation"),
+        ({"script_arguments": "it's"}, "script-arguments cannot be read: No closing quotation"),
+        ({"arguments": "-- x"}, "arguments may hold no --: that is the input script-arguments"),
+        ({"arguments": "--junitxml=x.xml"}, "arguments may hold no --junitxml: that is the input junitxml"),
+        ({"working_directory": "nowhere"}, "working-directory cannot be entered"),
+        ({"arguments": "--retries -1"}, "--retries -1: give 0 or more"),
+        ({"target": "nowhere"}, "nowhere"),
+    ],
+)
+def test_a_mistake_is_annotated(workspace: Any, inputs: dict[str, str], what: str) -> None:
+    workspace.scripts(a="pass")
+    job = carry_out(workspace, **inputs)
+    assert job.code == 2
+    [annotation] = [line for line in job.log.splitlines() if line.startswith("::error")]
+    assert what in annotation
+
+
+def test_what_the_repository_sets_counts_where_the_step_says_nothing(workspace: Any) -> None:
+    workspace.scripts(a="pass", b="pass", c="pass")
+    (workspace.path / "buildrunner.toml").write_text('jobs = 3\nzip = "own.zip"\n')
+    job = carry_out(workspace)
+    assert job.result["zip"] == str(workspace.path / "own.zip")
+    assert workspace.run("status", "--json").document["jobs"] == 3
+    job = carry_out(workspace, zip="other.zip", jobs="1")
+    assert job.result["zip"] == str(workspace.path / "other.zip")
+    assert workspace.run("status", "--json").document["jobs"] == 1
 
 
 def test_an_interrupted_run_is_carried_on(workspace: Any) -> None:
     workspace.scripts(a="import time; time.sleep(60 if __import__('os').path.exists('hold') else 0)")
     (workspace.path / "hold").touch()
-    assert carry_out(workspace, arguments="--deadline 8s").code != 0
+    job = carry_out(workspace, arguments="--deadline 8s")
+    assert job.code == 1
+    assert "\n::error title=buildrunner::the run was interrupted with 1 script left to run\n" in job.log
     (workspace.path / "hold").unlink()
     job = carry_out(workspace, arguments="--deadline 8s --resume")
     assert (job.code, job.result["passed"]) == (0, "1"), job.log
@@ -259,6 +295,8 @@ def test_what_is_installed(workspace: Any, inputs: dict[str, str], what: str) ->
     assert job.code == 0, job.log
     asked = (workspace.path / "asked").read_text().splitlines()
     assert asked[-2:] == ["--", what]
-    assert job.outputs["install"]["command"].startswith(str(workspace.path / "runner-temp"))
+    command = job.outputs["install"]["command"]
+    assert command.startswith(str(workspace.path / "runner-temp"))
+    assert (Path(command).parents[1] / "buildrunner-alone").is_file(), "else scripts would get this environment"
     assert job.result["passed"] == "1"
     assert not list(workspace.path.rglob("pwned"))

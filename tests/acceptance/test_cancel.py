@@ -151,9 +151,9 @@ sys.argv = ["buildrunner", *sys.argv[1:]]
 main()
 """
 NO_SOCKET_YET = """
-from buildrunner.server import BuildServer
-open_control = BuildServer._open_control
-BuildServer._open_control = lambda *args: (gate("recorded", "go on"), open_control(*args))[1]
+from buildrunner.session import Session
+open_control = Session._open_control
+Session._open_control = lambda *args: (gate("recorded", "go on"), open_control(*args))[1]
 """
 LATE_END = """
 from buildrunner.pool import WorkerPool

@@ -64,7 +64,7 @@ def test_resume_runs_the_cancelled_ones_and_packages_again(workspace: Any, held:
     workspace.run("cancel", "--job", "a1.py", "--job", "c.py")
     workspace.open("gate")
     first = workspace.finish(held, code=1).document
-    assert "finished with 2 scripts left to run" in workspace.run("status").out
+    assert "finished with 2 scripts cancelled; carry on with" in workspace.run("status").out
     done = workspace.run("resume", "--json")
     assert (done.document["run"], done.document["state"]) == (first["run"], "finished")
     assert done.document["totals"]["passed"] == 4
@@ -80,9 +80,17 @@ def test_resume_runs_the_cancelled_ones_and_packages_again(workspace: Any, held:
 
 def test_what_nothing_matches_is_refused(workspace: Any, held: Any) -> None:
     refused = workspace.run("cancel", "--job", "z*", code=2)
-    assert "matches 'z*'" in refused.err
+    assert refused.err.endswith("matches 'z*'\n")
+    assert "matches 'a1'; did you mean 'a1.py'?" in workspace.run("cancel", "--job", "a1", code=2).err
     workspace.open("gate")
     assert workspace.finish(held, code=0).document["totals"]["passed"] == 4
+
+
+def test_what_nothing_matches_is_refused_also_when_nothing_runs(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    workspace.run("run", "src", "-q")
+    assert "matches 'z*'" in workspace.run("cancel", "--job", "z*", code=2).err
+    assert "nothing of it runs" in workspace.run("cancel", "--job", "a*").out
 
 
 def test_one_that_had_ended(workspace: Any, held: Any, wait_until: Any) -> None:

@@ -47,6 +47,15 @@ def test_shards_are_everything_once_and_each_is_a_whole_run(six: Any) -> None:
     assert "shard 3/3 (plan " in six.run("history").out + six.run("why", names(runs[2])[0]).out
 
 
+def test_shards_in_one_place_say_that_one_replaces_the_other(six: Any) -> None:
+    assert "note: shard" not in six.run("run", "src", "--shard", "1/2", code=None).out
+    said = six.run("run", "src", "--shard", "2/2", code=None).out
+    assert "note: shard 2/2 is in python_output and result.zip now, where shard 1/2 was: give each its own" in said
+    said = six.run("run", "src", "--shard", "1/2", "-o", "one", code=None).out
+    assert "note: shard 1/2 is in result.zip now, where shard 2/2 was: give each its own" in said
+    assert "note: shard" not in six.run("run", "src", "--shard", "2/2", "-o", "two", "--no-zip", code=None).out
+
+
 def names_planned(document: dict[str, Any]) -> str:
     return "".join(sorted(script["name"][0] for script in document["scripts"]))
 
@@ -169,6 +178,20 @@ def test_an_interrupted_run_among_those_kept_can_be_resumed(six: Any, wait_until
     *_, oldest = json.loads(six.run("history", "--json").out)
     assert oldest["state"] == "interrupted"
     assert six.run("resume", oldest["run"], "--json", code=1).document["totals"]["passed"] == 4
+
+
+def test_one_that_cannot_be_carried_on_is_forgotten(six: Any, wait_until: Any) -> None:
+    six.scripts(a=six.note("held") + six.until("gate"))
+    for output in ("one", "two"):
+        run = six.start("run", "src", "-j1", "--order", "name", "-o", output)
+        wait_until(lambda output=output: len(six.notes("held")) == 1 + (output == "two"))
+        run.send_signal(signal.SIGINT)
+        six.finish(run, code=130)
+    six.open("gate")
+    for _ in range(2):
+        six.run("run", "src", "-q", "--keep-runs", "1", "-o", "two", code=1)
+    states = [entry["state"] for entry in json.loads(six.run("history", "--json").out)]
+    assert states == ["finished", "interrupted"], "the one whose output folder nobody has used since"
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "many"])

@@ -160,6 +160,7 @@ def test_names_of_jobs(shell: Any, place: Any) -> None:
         "inn": "sub/inner one.py",  # as `logs` takes it
     }.items():
         assert shell.words(f"buildrunner logs {beginning}\t") == ["logs", name], beginning
+    assert shell.words("buildrunner cancel --job Pri\t") == ["cancel", "--job", "Prime.py"]
 
 
 def test_words_begun_in_quotes_and_at_a_colon(shell: Any) -> None:

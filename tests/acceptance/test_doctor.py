@@ -4,6 +4,7 @@ import hashlib
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,18 @@ def test_a_record_in_use_and_one_whose_server_was_killed(workspace: Any, wait_un
     found = ask(workspace)
     assert "was never merged" in found["record"]["text"]
     assert tree(workspace.path) == before
+
+
+def test_only_runs_that_can_be_carried_on_are_said_to_be(workspace: Any, wait_until: Any) -> None:
+    workspace.scripts(a=workspace.note("start") + workspace.until("gate"))
+    for number in (1, 2):
+        run = workspace.start("run", "src", "-q")
+        wait_until(lambda number=number: len(workspace.notes("start")) == number)
+        run.send_signal(signal.SIGINT)
+        workspace.finish(run, code=130)
+    record = ask(workspace)["record"]
+    assert "(2 interrupted, 1 of which `buildrunner resume RUN` can carry on)" in record["text"]
+    assert (record["facts"]["interrupted"], record["facts"]["resumable"]) == (2, 1)
 
 
 def test_a_damaged_record_and_one_of_a_newer_version(workspace: Any) -> None:

@@ -335,6 +335,37 @@ def test_the_interface_for_python_writes_them_too(workspace: Any) -> None:
     assert numbered(read(workspace.path / "e"))
 
 
+def test_a_listener_that_fails_costs_nobody_the_run(workspace: Any) -> None:
+    workspace.scripts(a="pass", b="pass")
+    program = """
+from buildrunner import BuildServer
+class Bad:
+    heard = 0
+    def on_event(self, event):
+        self.heard += 1
+        raise ValueError("a mistake\\x1b[2J")
+    def close(self):
+        raise ValueError
+class Good:
+    heard = []
+    def on_event(self, event):
+        self.heard.append(type(event).__name__)
+bad, good = Bad(), Good()
+summary = BuildServer("src", listeners=[bad, good], events="e").run()
+print(summary.exit_code, bad.heard, good.heard[-1], *summary.notices)
+"""
+    done = workspace.finish(workspace.start_python("-c", program), code=0)
+    said = "the listener Bad failed and heard no more of the run: ValueError: a mistake\\x1b[2J"
+    assert done.out == f"0 1 RunEnded {said}\n"
+    assert numbered(read(workspace.path / "e"))
+
+
+def test_seconds_are_those_of_the_document(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    document = workspace.json("--events", "e").document
+    assert read(workspace.path / "e")[-1]["wall_seconds"] == document["wall_seconds"]
+
+
 # the page
 
 RECEIPT = Receipt(

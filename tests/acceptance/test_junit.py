@@ -139,7 +139,8 @@ def test_an_interrupted_run_has_a_report_and_the_resumed_one_the_whole(
     run.send_signal(number)
     workspace.finish(run, code=128 + number)
     path = workspace.path / "report.xml"
-    assert kinds(path) == {"a.py": "", "b.py": "Skipped", "c.py": "Skipped"}
+    assert kinds(path) == {"a.py": "", "b.py": "Error", "c.py": "Skipped"}
+    assert read(path)["b.py"].result[0].message == "cancelled: asked to stop"
     assert read(path)["c.py"].result[0].message == "not run: the run was interrupted"
     workspace.open("gate")
     workspace.run("resume")
@@ -151,7 +152,7 @@ def test_a_run_that_ran_out_of_time_or_failed_too_often_has_a_report(workspace: 
     workspace.scripts(a="raise SystemExit(1)", b="import time; time.sleep(60)")
     options = ("run", "src", "-j1", "--order", "name", "--junitxml", "report.xml")
     workspace.run(*options, "--deadline", "2s", code=None)
-    assert kinds(workspace.path / "report.xml") == {"a.py": "Failure", "b.py": "Skipped"}
+    assert kinds(workspace.path / "report.xml") == {"a.py": "Failure", "b.py": "Error"}
     workspace.run(*options, "-x", code=1)
     assert kinds(workspace.path / "report.xml") == {"a.py": "Failure", "b.py": "Skipped"}
     assert "a script failed" in read(workspace.path / "report.xml")["b.py"].result[0].message

@@ -123,7 +123,7 @@ def test_long_plans_are_cut_and_shown_whole_when_asked(workspace: Any) -> None:
 
 
 def test_shards_what_failed_and_globs_together(workspace: Any) -> None:
-    for number in range(8):  # s1 takes longer than all others together, so one shard has it, the other one has s3 and s5
+    for number in range(8):  # s1 takes longer than all others together: one shard has it, the other s3 and s5
         workspace.script(f"s{number}.sh", "sleep 1; exit 1" if number == 1 else "exit 1" if number % 2 else ":")
     workspace.run("run", "src", "-q", "-j", "1", code=1)
     options = ("--include", "s*.sh", "--exclude", "s7.sh", "--last-failed")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import zipfile
@@ -271,6 +272,33 @@ def test_a_record_that_moved_with_its_folder_still_answers(workspace: Any, tmp_p
         shutil.move(tmp_path / name, moved / name)
     assert workspace.run("status", "--json", cwd=moved).document["state"] == "finished"
     assert "finished" in workspace.run("history", cwd=moved).out
+
+
+def test_what_a_record_knows_of_a_folder_that_moved_is_not_guessed_but_said(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    workspace.run("run", "src")
+    (workspace.path / "deep").mkdir()
+    shutil.move(workspace.source, workspace.path / "deep" / "src")
+    said = workspace.run("plan", "deep/src").out
+    assert f"the record knows runs of {workspace.source}; what it knows goes by the absolute path" in said
+    (workspace.path / "new").mkdir()
+    (workspace.path / "new" / "a.py").touch()
+    assert "the record knows" not in workspace.run("plan", "new").out
+
+
+def test_history_tells_no_speed_up_where_nothing_ran_beside_another(workspace: Any) -> None:
+    workspace.scripts(a="pass", b="exit(1)", c="pass")
+    workspace.run("run", "src", "-q", "-j", "1", code=1)
+    workspace.run("run", "src/a.py", "-q", "-j", "4")
+    workspace.run("run", "src", "-q", "-j", "2", code=1)
+    rows = [line for line in workspace.run("history").out.splitlines() if " finished " in line]
+    assert [" ×" in row for row in rows] == [True, False, False]
+
+
+def test_history_tells_how_many_are_left(workspace: Any, running: Any) -> None:
+    workspace.run("cancel")
+    workspace.finish(running)
+    assert re.search(r" cancelled +1 of 3 ", workspace.run("history").out)
 
 
 def test_a_zip_is_not_made_again_from_files_that_are_gone(workspace: Any) -> None:

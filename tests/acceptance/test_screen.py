@@ -242,7 +242,7 @@ def test_control_c_typed_on_the_terminal(four: Any, terminal: Any, wait_until: A
     t.finish(run, code=130)
     assert "carry on with: buildrunner resume" in t.said
     assert "interrupted: 4 scripts, 1 failed, 2 cancelled, 1 waiting" in t.said
-    assert t.said.count("stopping: asked to stop; nothing new starts, what runs is asked to end; Ctrl-C kills it") == 1
+    assert t.said.count("stopping: asked to stop; nothing new starts, and what runs is asked to end: Ctrl-C now") == 1
     assert not any(BAR.match(row) for row in t.rows)
     assert (t.screen.cursor.x, t.screen.cursor.y) == (0, len(t.rows))
 

@@ -38,6 +38,29 @@ def test_at_the_deadline_what_runs_ends_and_can_be_resumed(workspace: Any, alive
     workspace.run("verify", "result.zip")
 
 
+def test_when_enough_have_failed_nobody_is_told_to_resume(workspace: Any, wait_until: Any) -> None:
+    workspace.scripts(a="exit(1)", b=workspace.note("start") + workspace.until("gate"), c="pass")
+    run = workspace.start("run", "src", "-x", "-j2", "--order", "name")
+    wait_until(lambda: workspace.notes("start") and "1 failed" in workspace.run("status").out)
+    run.send_signal(signal.SIGINT)
+    done = workspace.finish(run, code=130)
+    assert "--max-fail 1 is reached" in done.out
+    assert "buildrunner resume" not in done.out
+    assert "--max-fail 1 is reached" in workspace.run("status").out
+
+
+def test_a_dry_run_refuses_what_the_run_would(workspace: Any) -> None:
+    workspace.scripts(a="import time; time.sleep(60)")
+    workspace.run("run", "src", "-j1", "--deadline", "1s", code=1)
+    for dry in ((), ("-n",)):
+        assert (
+            "begun with another --jobs (1, now 7)" in workspace.run("run", "src", "--resume", "-j7", *dry, code=2).err
+        )
+        refused = workspace.run("run", "src", "--resume", "-j1", *dry, "--", "word", code=2).err
+        assert "begun with other words after -- (none, now word)" in refused
+    assert "what run 20" in workspace.run("run", "./src", "--resume", "-j1", "-n").out
+
+
 def test_a_resumed_run_has_the_same_deadline_or_another(workspace: Any) -> None:
     workspace.scripts(a=endless(workspace))
     first = workspace.json("--deadline", "2s", code=1).document

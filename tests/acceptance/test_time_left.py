@@ -85,7 +85,8 @@ def test_history_says_what_each_run_gained(workspace: Any) -> None:
     newest, oldest = json.loads(workspace.run("history", "--json").out)
     for row, entry in zip(rows, (newest, oldest), strict=True):
         assert row.split()[:5] == [entry["run"], "src", "finished", "3", "1"]
-        assert row.rstrip().endswith(f"{entry['concurrency']:.2f} ×")
+    assert rows[0].rstrip().endswith(f"{newest['concurrency']:.2f} ×")
+    assert "×" not in rows[1], "one at a time"
     assert newest["jobs"] == 3
     assert "results" not in newest
     assert workspace.run("history", "-n", "1").out.count("src") == 1

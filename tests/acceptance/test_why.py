@@ -41,7 +41,8 @@ def test_passed_and_failed_in_every_way(workspace: Any) -> None:
     assert "worker 0, as number 2" in passed["started"]
     assert passed["order"] == "by name"
     assert passed["script"] == "src/ok.py, as it was when it ran"
-    assert "did not pass" not in passed and "alone" not in passed and "logs" not in passed
+    assert "did not pass" not in passed and "alone" not in passed and "logs" not in passed and "follow" not in passed
+    assert passed["log"] == "python_output/logs/ok.py.err"
 
     failed = why(workspace, "code")
     assert "exit code 1" in failed["did not pass"]
@@ -105,7 +106,9 @@ def test_while_it_runs_and_after_an_interruption(workspace: Any, wait_until: Any
     wait_until(lambda: len(workspace.notes("start")) == 2)
     runs = why(workspace, "again.py")
     assert runs[""].endswith(": running")
-    assert runs["runs"] == "attempt 2 on worker 0"
+    assert re.match(r"attempt 2 on worker 0 since 20\S+Z, for (<0\.1|\d\S*) s$", runs["runs"])
+    assert runs["log"] == "python_output/logs/again.py.err"
+    assert re.match(r"buildrunner logs -f --run \S+ again\.py$", runs["follow"])
     assert runs["attempt 1"].startswith("exit code 3")
     assert why(workspace, "later.py")["waits"] == "0 scripts will start before it, and the workers are at again.py"
     assert why(workspace, "much_later")["waits"].startswith("1 script will start before it")

@@ -94,6 +94,18 @@ def test_a_new_round_goes_by_what_the_last_one_took(run: Run, ledger: Ledger) ->
         assert row.options["shard_round"]["base"] == {"r001": 0, "r002": 0, "r003": 2, "r004": 2}[row.name]
 
 
+def test_a_round_ends_also_when_the_record_keeps_fewer_runs_than_it_has_shards(run: Run, ledger: Ledger) -> None:
+    rounds = []
+    for _ in range(2):
+        parts = []
+        for number in (1, 2, 3):
+            parts.append(run(shard=f"{number}/3"))
+            ledger.forget(1)
+        assert are_parts(parts)
+        rounds.append(ledger.run().options["shard_round"]["plan"])
+    assert rounds[0] != rounds[1]
+
+
 def test_shards_take_about_as_long_as_one_another(run: Run, ledger: Ledger) -> None:
     for _ in range(3):
         run()
@@ -124,13 +136,13 @@ def test_a_shard_again_before_the_round_is_over_is_the_same_again(run: Run) -> N
     assert are_parts([first, run(shard="2/2")])
 
 
-def test_a_record_that_forgets_breaks_no_round(run: Run, ledger: Ledger) -> None:
+def test_a_shard_that_was_broken_off_keeps_its_round(run: Run, ledger: Ledger) -> None:
     run()
-    parts = []
-    for number in (1, 2, 3):
-        parts.append(run(shard=f"{number}/3"))
-        ledger.forget(1)
-    assert are_parts(parts)
+    first = run(shard="1/2")
+    ledger.set_run(ledger.run("r002"), state="interrupted")
+    second = run(shard="2/2")
+    assert are_parts([first, second])
+    assert run(shard="1/2") == first
 
 
 def test_an_earlier_run_that_is_resumed_breaks_no_round(run: Run, ledger: Ledger) -> None:

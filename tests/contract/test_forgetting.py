@@ -45,6 +45,15 @@ def eventful(ledger: Ledger, name: str) -> None:
     (folder / "worker-1.journal").touch()
 
 
+def test_what_a_killed_server_could_not_remove_any_more_goes_next_time(ledger: Ledger) -> None:
+    eventful(ledger, "r0")
+    left = ledger.state / "runs" / "forgotten"
+    left.mkdir()
+    (left / "worker-1.journal").touch()
+    ledger.forget(1)
+    assert sorted(path.name for path in (ledger.state / "runs").iterdir()) == ["r0"]
+
+
 @pytest.mark.parametrize("keep", [1, 3, 6, 100])
 def test_what_is_forgotten_is_gone_from_everywhere(ledger: Ledger, keep: int) -> None:
     for number in range(6):
@@ -60,6 +69,14 @@ def test_what_is_forgotten_is_gone_from_everywhere(ledger: Ledger, keep: int) ->
     assert everything(ledger) == {table: number // 6 * kept for table, number in before.items()}
     assert orphans(ledger) == 0
     assert sorted(path.name for path in (ledger.state / "runs").iterdir()) == [run.name for run in left]
+
+
+def test_what_is_to_be_spared_stays(ledger: Ledger) -> None:
+    for number in range(4):
+        eventful(ledger, f"r{number}")
+    ledger.forget(1, spare=lambda run: run.name == "r1")
+    assert [run.name for run in ledger.runs()] == ["r3", "r1"]
+    assert orphans(ledger) == 0
 
 
 def test_a_ledger_that_forgets_does_not_grow(state: Path) -> None:

@@ -12,23 +12,23 @@ from typing import Any
 import pytest
 
 from buildrunner import BuildServer
-from buildrunner.events import Event, JobEnded
+from buildrunner.plan import Plan
 from buildrunner.pool import WorkerPool
 
 pytestmark = pytest.mark.fault
 
 
-def test_scripts_ended_by_a_failing_listener_run_again(workspace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def fails(*_: object) -> None:
+    raise RuntimeError("a fault of our own")
+
+
+def test_scripts_ended_by_a_fault_of_the_server_run_again(workspace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workspace.path)
     workspace.scripts(a="pass", b=workspace.until("gate"), c=workspace.until("gate"))
-
-    class Fails:
-        def on_event(self, event: Event, /) -> None:
-            if isinstance(event, JobEnded):
-                raise RuntimeError("a listener's own fault")
-
-    with pytest.raises(RuntimeError, match="own fault"):
-        BuildServer("src", workers=2, order="name", listeners=[Fails()], zip=None).run()
+    with monkeypatch.context() as patch:
+        patch.setattr(Plan, "observe", fails)  # called when the first one has ended
+        with pytest.raises(RuntimeError, match="fault of our own"):
+            BuildServer("src", workers=2, order="name", zip=None).run()
     (workspace.path / "gate").touch()
     summary = BuildServer.resume()
     assert summary.passed
@@ -38,17 +38,17 @@ def test_scripts_ended_by_a_failing_listener_run_again(workspace: Any, monkeypat
 def test_a_run_that_breaks_off_before_it_begins_leaves_nobody_to_ask(
     workspace: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Fails:
-        def on_event(self, event: Event, /) -> None:
-            assert (workspace.path / ".buildrunner" / "control").exists()
-            raise RuntimeError("a listener's own fault")
+    def starts(_: object) -> None:
+        assert (workspace.path / ".buildrunner" / "control").exists()
+        fails()
 
+    monkeypatch.setattr(WorkerPool, "start", starts)
     monkeypatch.chdir(workspace.path)
     workspace.scripts(a="pass")
     with tempfile.TemporaryDirectory(prefix="run-") as runtime:
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        with pytest.raises(RuntimeError, match="own fault"):
-            BuildServer("src", listeners=[Fails()]).run()
+        with pytest.raises(RuntimeError, match="fault of our own"):
+            BuildServer("src").run()
         assert not Path(runtime, "buildrunner").exists()
     assert not (workspace.path / ".buildrunner" / "control").exists()
 

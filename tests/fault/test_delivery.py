@@ -130,6 +130,17 @@ def test_package_after_a_zip_that_could_not_be_made_mends_the_exit_code(workspac
     assert "nothing was run" in workspace.run("resume", code=0).out
 
 
+def test_package_mends_no_exit_code_while_the_report_may_be_missing(workspace: Any) -> None:
+    workspace.scripts(a="import os; os.mkdir('x/r.xml'); os.mkdir('x/r.zip')")
+    (workspace.path / "x").mkdir()
+    workspace.run("run", "src", "--zip", "x/r.zip", "--junitxml", "x/r.xml", code=3)
+    (workspace.path / "x" / "r.zip").rmdir()
+    assert "stays 3 until `buildrunner resume " in workspace.run("package").err
+    (workspace.path / "x" / "r.xml").rmdir()
+    workspace.run("resume", code=0)
+    assert (workspace.path / "x" / "r.xml").is_file()
+
+
 def test_a_finished_run_without_a_zip_is_summed_up_from_anywhere(workspace: Any) -> None:
     workspace.scripts(a="pass")
     workspace.run("run", "src", "--no-zip")
@@ -183,6 +194,15 @@ def test_a_script_that_removes_what_is_not_its_own_stops_no_other(workspace: Any
     workspace.script("b.sh", 'echo data > "$BUILDRUNNER_OUTPUT_DIR/x"')
     done = workspace.json("-j", "1", "--order", "name")
     assert done.results["b.sh"]["outputs"] == ["python_output/files/b.sh/x"]
+
+
+@pytest.mark.parametrize("option", ["--zip", "--events", "--junitxml"])
+def test_a_name_that_elsewhere_means_standard_output_is_refused(workspace: Any, option: str) -> None:
+    workspace.scripts(a="pass")
+    done = workspace.run("run", "src", option, "-", code=2)
+    assert f"{option} -: name a file" in done.err
+    assert ("/dev/stdout" in done.err) is (option == "--events")
+    assert [p.name for p in workspace.path.iterdir()] == ["src"]
 
 
 @pytest.mark.parametrize("option", ["--state", "-o", "--zip"])

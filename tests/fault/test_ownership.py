@@ -104,7 +104,7 @@ def test_a_resumed_run_that_is_killed_leaves_only_what_the_next_removes(workspac
 def test_no_zip_of_an_earlier_session_is_vouched_for(workspace: Any, wait_until: Any) -> None:
     interrupted(workspace, wait_until)
     done = workspace.run("package")
-    assert "was interrupted: 1 of its 2 scripts did not end" in done.err
+    assert "is interrupted: 1 of its 2 scripts did not end" in done.err
     workspace.script("b.py", "import os\nos.remove('result.zip')\nos.mkdir('result.zip')")
     done = workspace.run("resume", "--json", code=3)
     assert done.document["archive"] is None
@@ -238,13 +238,15 @@ from buildrunner.errors import BuildrunnerError
 options = Options(targets=("src",), zip=sys.argv[1] or None)
 try:
     summary = BuildServer.from_options(options, listeners=[Interrupts()]).run(handle_signals=True)
-    print(summary.exit_code, summary.run.state)
+    print(summary.exit_code, summary.run.state, *summary.notices)
 except BuildrunnerError as exc:
     print(exc.exit_code, exc)
 """
 
 
-@pytest.mark.parametrize(("zip_file", "said"), [("", "0 finished"), ("r.zip", "130 interrupted while packaging")])
+@pytest.mark.parametrize(
+    ("zip_file", "said"), [("", "0 finished"), ("r.zip", "130 finished interrupted while packaging")]
+)
 def test_an_interrupt_after_the_last_script_interrupts_no_script(workspace: Any, zip_file: str, said: str) -> None:
     workspace.scripts(a="pass")
     done = workspace.finish(workspace.start_python("-c", AFTER_THE_LAST, zip_file), code=0)

@@ -15,11 +15,11 @@ FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "forecast"),
     (
         "assignments", "choice", "config", "control", "delivery", "destination", "doctor", "machine", "interpreters",
-        "scan", "ledger", "ledger.*", "outputfolder", "processes", "removal", "strays", "summary", "timed", "package",
-        "reports", "reports.*", "run", "run.*",
+        "scan", "ledger", "ledger.*", "outputfolder", "processes", "removal", "resumable", "strays", "summary", "timed",
+        "package", "reports", "reports.*", "run", "run.*",
     ),
-    ("pool", "loop", "adoption", "bench"),
-    ("server",),
+    ("pool", "loop", "adoption", "bench", "signals"),
+    ("server", "session"),
     ("cli", "cli.*", "__main__"),
 )  # fmt: skip
 

@@ -73,7 +73,7 @@ def test_else_the_one_this_is_installed_in(environ: dict[str, str]) -> None:
     assert choose_python(None, environ)[0] == sys.executable
 
 
-@pytest.mark.parametrize("mark", ["pipx_metadata.json", "uv-receipt.toml"])
+@pytest.mark.parametrize("mark", ["pipx_metadata.json", "uv-receipt.toml", "buildrunner-alone"])
 def test_an_isolated_tool_environment_is_not_for_scripts(
     mark: str, programs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ def test_what_stands_on_it(show: Any) -> None:
     s.wait(2.0)
     bar, times, first, second = s.rows[-4:]
     assert re.fullmatch(r"━{5}─{15}  1/4 · 10/min", bar)
-    assert re.fullmatch(r"6\.0 s so far · (\d+ s ±|perhaps) [\d.]+ s left", times)
+    assert re.fullmatch(r"6\.0 s so far · (\d+ s ±|perhaps up to) [\d.]+ s left", times)
     assert re.fullmatch(r"worker 0  a\.py +6\.0 s of about 30 s", first)
     assert re.fullmatch(r"worker 1  c\.py +2\.0 s, new", second)
     assert first.index("6.0 s") == second.index("2.0 s")
@@ -117,7 +117,7 @@ def test_a_worker_that_dies(show: Any) -> None:
     assert "worker 0 (process 77) died and was replaced" in s.rows
     assert "a: lost with its worker, trying again" in "\n".join(s.rows)
     # What was cut off says nothing about how long scripts take today.
-    [left] = re.findall(r"(?:([\d.]+) s ±|perhaps ([\d.]+) s)", s.lane("so far"))
+    [left] = re.findall(r"(?:([\d.]+) s ±|perhaps up to ([\d.]+) s)", s.lane("so far"))
     assert 8 <= float(left[0] or left[1]) <= 20
 
 
@@ -169,7 +169,7 @@ def test_stopping_is_said_and_stays_said(show: Any, ends_running: bool) -> None:
     s.wait(0.2)
     bar = s.lane("so far")
     assert bar.endswith("stopping")
-    assert ("Ctrl-C kills" in "\n".join(s.rows)) is ends_running
+    assert ("Ctrl-C now kills" in "\n".join(s.rows)) is ends_running
     s.finish(130, "interrupted", waiting=2)
     assert "stopping: the deadline has passed" in "\n".join(s.rows)
     assert s.rows[-1] == "interrupted: 2 scripts, 2 waiting, in 12.0 s"

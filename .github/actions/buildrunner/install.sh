@@ -25,5 +25,6 @@ python=$(command -v python3 || command -v python) || {
 }
 venv=$RUNNER_TEMP/buildrunner-venv
 "$python" -m venv "$venv"
+touch "$venv/buildrunner-alone" # scripts get the Python on PATH, not this one
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -- "$what"
 printf 'command=%s\n' "$venv/bin/buildrunner" >>"$GITHUB_OUTPUT"

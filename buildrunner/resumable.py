@@ -1,0 +1,69 @@
+"""Whether a run was broken off, and whether it can be carried on: one rule for all who promise, refuse or keep it."""
+
+from buildrunner.config import Options
+from buildrunner.errors import UsageError
+from buildrunner.job import FINAL_STATES, JobState
+from buildrunner.ledger import Reader, RunRow
+from buildrunner.outputfolder import replaced
+from buildrunner.reports.words import command
+from buildrunner.summary import real_state
+
+_MAY_DIFFER = ("deadline", "events", "junitxml", "keep_runs")  # they decide no result
+_NO_OPTIONS = {"targets": "targets written in another way", "args": "other words after --"}
+
+
+def broken_off(reader: Reader, run: RunRow) -> bool:
+    """Whether a run ended before its jobs were decided: also a finished one, of which jobs were cancelled alone."""
+    state = real_state(reader, run)
+    return state != "running" and (state != "finished" or not FINAL_STATES.issuperset(reader.counts(run)))
+
+
+def obstacle(reader: Reader, run: RunRow) -> str | None:
+    """Why a run that was broken off cannot be carried on; None when it can."""
+    if gone := replaced(reader, run):
+        return f"it cannot be carried on: {gone}"
+    most = run.options.get("max_fail")
+    if most is not None and reader.counts(run).get(JobState.FAILED, 0) >= most:
+        return f"--max-fail {most} is reached, so nothing more of it starts; a new run --last-failed takes up the rest"
+    return None
+
+
+def resumable(reader: Reader, run: RunRow) -> bool:
+    """Whether there is something to carry on, and it can be."""
+    return broken_off(reader, run) and obstacle(reader, run) is None
+
+
+def how_to_go_on(reader: Reader, run: RunRow) -> str:
+    """What can be done about a run that was broken off."""
+    return obstacle(reader, run) or f"carry on with: {command(run, 'resume')}"
+
+
+def newest_broken_off(reader: Reader, key: str) -> RunRow | None:
+    """The target's newest run, if it was broken off."""
+    newest = reader.newest(key)
+    return newest if newest and broken_off(reader, newest) else None
+
+
+def left_behind(reader: Reader, run: RunRow) -> RunRow | None:
+    """The newest run before this one that can be carried on."""
+    return next((other for other in reader.runs() if other.id < run.id and resumable(reader, other)), None)
+
+
+def require_same_options(asked: Options, run: RunRow) -> None:
+    """UsageError when these are others than the run's: half of a run with other options would be neither."""
+    recorded, wanted = Options.from_json(run.options).to_json(), asked.to_json()
+    if len(asked.targets) == 1:  # the same one, however it was written
+        recorded["targets"] = wanted["targets"]
+    for name, value in wanted.items():
+        if value != recorded[name] and name not in _MAY_DIFFER:
+            what = _NO_OPTIONS.get(name) or f"another --{name.replace('_', '-')}"
+            raise UsageError(
+                f"run {run.name} was begun with {what} ({_shown(recorded[name])}, now {_shown(value)}): give "
+                f"the same options, carry it on with `{command(run, 'resume')}`, or leave --resume out for a new run"
+            )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "none"
+    return "not set" if value is None else str(value)
