@@ -14,7 +14,7 @@ from typing import Any
 from buildrunner.config import Options
 from buildrunner.errors import NothingLeft
 from buildrunner.job import Batch
-from buildrunner.ledger import Reader, RunRow
+from buildrunner.ledger import Reader
 from buildrunner.naming import display
 from buildrunner.plan import medians, shards
 from buildrunner.resumable import broken_off
@@ -28,9 +28,10 @@ class Choice:
     """A batch, what its jobs took in their last runs (`past`, seconds), and in `words` which part of its target it is.
 
     `round` is what all shards of one round have in common, None without shards: `base` (the newest run's number when it
-    began), `plan` (a digest of the shards), and `known` (the seconds by which they were made); and which of the shards
-    were begun up to this one (`ran`). Each of their runs keeps it, because earlier runs may be forgotten, and what they
-    took may change when one of them is resumed.
+    began), `plan` (a digest of the shards), `known` (the seconds by which they were made), and `replaces` (the plan of
+    the round before, if that was another one); and which of the shards were begun up to this one (`ran`) or broken off
+    before it (`cut`). Each of their runs keeps it, because earlier runs may be forgotten, and what they took may change
+    when one of them is resumed.
     """
 
     batch: Batch
@@ -58,7 +59,8 @@ def choose(reader: Reader | None, options: Options, batch: Batch) -> Choice:
         parts, shard_round = _round(reader, options, batch, medians(past))
         mine = set(parts[number - 1])
         batch = replace(batch, jobs=tuple(spec for spec in batch.jobs if spec.name in mine))
-        words.append(f"shard {options.shard} (plan {shard_round['plan']})")
+        other = f", before it was {shard_round['replaces']}" if shard_round["replaces"] else ""
+        words.append(f"shard {options.shard} (plan {shard_round['plan']}{other})")
         if not batch.jobs:
             raise NothingLeft(f"{words[0]} of {display(batch.target)} has no scripts: there are fewer than {count}")
     if options.last_failed:
@@ -84,35 +86,38 @@ def _round(reader: Reader | None, options: Options, batch: Batch, known: dict[st
     assert options.shard_numbers
     mine, count = options.shard_numbers
     names = [spec.name for spec in batch.jobs]
-    runs = list(reader.runs()) if reader else []
-    for run in runs:
-        last: _Round | None = run.options.get("shard_round")
-        of = (run.options.get("shard") or "").rpartition("/")[2]
-        if not last or run.key != batch.key or run.args != options.args or int(of) != count:
+    base, last = 0, None
+    parts: _Parts = []
+    newest: dict[int, bool] = {}  # shard of the last round → whether its newest run was broken off
+    for run in reader.runs() if reader else ():
+        base = max(base, run.id)
+        found: _Round | None = run.options.get("shard_round")
+        number, _, of = (run.options.get("shard") or "").partition("/")
+        if not found or run.key != batch.key or run.args != options.args or int(of) != count:
             continue
-        parts = shards(names, last["known"], count)
-        if _digest(parts) != last["plan"]:
-            continue
+        if last is None:
+            parts = shards(names, found["known"], count)
+            if _digest(parts) != found["plan"]:
+                continue
+            last = found
+        if reader and (found["base"], found["plan"]) == (last["base"], last["plan"]):
+            newest.setdefault(int(number), broken_off(reader, run))
+    if last:
         if options.last_failed:
             return parts, last
+        cut = {number for number in last["ran"] if newest.get(number, number in last["cut"])} - {mine}
         left = {number for number, part in enumerate(parts, start=1) if part}.difference(last["ran"])
-        if left or _cut_off(reader, runs, last):
-            return parts, {**last, "ran": sorted({*last["ran"], mine})}
-        break
+        if left:
+            return parts, {**last, "ran": sorted({*last["ran"], mine}), "cut": sorted(cut)}
+        if cut or newest.get(
+            mine, mine in last["cut"]
+        ):  # the same shards from the beginning, or some would lack scripts
+            return parts, {**last, "ran": [mine], "cut": []}
     known = {name: known[name] for name in names if name in known}
     parts = shards(names, known, count)
-    ran = [] if options.last_failed else [mine]
-    return parts, {"base": runs[0].id if runs else 0, "plan": _digest(parts), "known": known, "ran": ran}
-
-
-def _cut_off(reader: Reader | None, runs: Sequence[RunRow], last: _Round) -> bool:
-    """Whether the newest run of one of the round's shards was broken off."""
-    newest: dict[str, RunRow] = {}
-    for run in runs:
-        found = run.options.get("shard_round")
-        if found and (found["base"], found["plan"]) == (last["base"], last["plan"]):
-            newest.setdefault(run.options["shard"], run)
-    return any(broken_off(reader, run) for run in newest.values()) if reader else False
+    plan, ran = _digest(parts), [] if options.last_failed else [mine]
+    other = last["plan"] if last and last["plan"] != plan else None
+    return parts, {"base": base, "plan": plan, "known": known, "ran": ran, "cut": [], "replaces": other}
 
 
 def _digest(parts: Sequence[Sequence[str]]) -> str:

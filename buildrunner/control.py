@@ -67,8 +67,9 @@ class Request:
 
 
 def is_meant(job: str, globs: Iterable[str]) -> bool:
-    """Whether one of the globs matches the job's name or the last part of it."""
-    return any(fnmatchcase(job, glob) or fnmatchcase(job.rsplit("/", 1)[-1], glob) for glob in globs)
+    """Whether one of the globs matches the job's name or the last part of it, or is that without its suffix."""
+    last = job.rsplit("/", 1)[-1]
+    return any(fnmatchcase(job, g) or fnmatchcase(last, g) or last.partition(".")[0] == g for g in globs)
 
 
 class Control:

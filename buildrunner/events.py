@@ -185,8 +185,11 @@ class Listeners:
             try:
                 listener.on_event(event)
             except Exception as exc:
-                self._listeners.remove(listener)
+                self._listeners = [one for one in self._listeners if one is not listener]
                 with suppress(Exception):
                     listener.close()  # type: ignore[attr-defined]  # most have none
-                name, why = type(listener).__name__, f"{type(exc).__name__}: {exc}"
+                import traceback  # seldom needed
+
+                why = "".join(traceback.format_exception_only(exc)).strip()  # whatever its own text does
+                name = type(listener).__name__
                 self.faults.append(f"the listener {name} failed and heard no more of the run: {display(why)}")

@@ -208,13 +208,13 @@ def held(run: RunRow) -> tuple[frozenset[str], str]:
 
     Asks nobody and locks nothing: only `reopen` makes sure that it stays so.
     """
-    shown = display(run.options["output"])
+    shown = display(run.options["output"] if os.getcwd() == run.options["directory"] else _path(run))
     if not os.path.isdir(_path(run)):
         return frozenset(), f"its output folder {shown} is gone"
     owners = _read_list(_path(run))
     entry = owners.get(run.key)
     if entry is None:
-        return frozenset(), f"the list of what is whose in the output folder {shown} is gone"
+        return frozenset(), f"the output folder {shown} has lost its list of what is whose"
     if entry["run"] != run.name:
         return frozenset(), f"run {entry['run']} of the same target has used the output folder {shown} since"
     return frozenset(entry["names"]), f"another target has used the output folder {shown} since"

@@ -1,11 +1,14 @@
 """Whether a run was broken off, and whether it can be carried on: one rule for all who promise, refuse or keep it."""
 
+import os
+
 from buildrunner.config import Options
 from buildrunner.errors import UsageError
 from buildrunner.job import FINAL_STATES, JobState
 from buildrunner.ledger import Reader, RunRow
+from buildrunner.naming import display
 from buildrunner.outputfolder import replaced
-from buildrunner.reports.words import command
+from buildrunner.reports.words import command, seconds
 from buildrunner.summary import real_state
 
 _MAY_DIFFER = ("deadline", "events", "junitxml", "keep_runs")  # they decide no result
@@ -20,6 +23,8 @@ def broken_off(reader: Reader, run: RunRow) -> bool:
 
 def obstacle(reader: Reader, run: RunRow) -> str | None:
     """Why a run that was broken off cannot be carried on; None when it can."""
+    if not os.path.isdir(directory := run.options["directory"]):
+        return f"it cannot be carried on: it was started in {display(directory)}, which is not there any more"
     if gone := replaced(reader, run):
         return f"it cannot be carried on: {gone}"
     most = run.options.get("max_fail")
@@ -35,7 +40,9 @@ def resumable(reader: Reader, run: RunRow) -> bool:
 
 def how_to_go_on(reader: Reader, run: RunRow) -> str:
     """What can be done about a run that was broken off."""
-    return obstacle(reader, run) or f"carry on with: {command(run, 'resume')}"
+    deadline = run.options.get("deadline")
+    again = f" (it ends after {seconds(deadline)} again, unless --deadline says otherwise)" if deadline else ""
+    return obstacle(reader, run) or f"carry on with: {command(run, 'resume')}{again}"
 
 
 def newest_broken_off(reader: Reader, key: str) -> RunRow | None:
@@ -47,6 +54,13 @@ def newest_broken_off(reader: Reader, key: str) -> RunRow | None:
 def left_behind(reader: Reader, run: RunRow) -> RunRow | None:
     """The newest run before this one that can be carried on."""
     return next((other for other in reader.runs() if other.id < run.id and resumable(reader, other)), None)
+
+
+def require_directory(run: RunRow) -> None:
+    """UsageError when this is not where the run was started: its paths are relative to there."""
+    if os.getcwd() != (where := run.options["directory"]):
+        remedy = "resume it from there" if os.path.isdir(where) else "that is not there any more, so run it anew"
+        raise UsageError(f"run {run.name} was started in {display(where)}: {remedy}")
 
 
 def require_same_options(asked: Options, run: RunRow) -> None:

@@ -6,7 +6,7 @@ loop is in loop.py, what runs next in plan.py, how a script is run in run/.
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,14 @@ from buildrunner.naming import display
 from buildrunner.outputfolder import OutputFolder, reopen
 from buildrunner.plan import Plan, medians
 from buildrunner.reports.words import command
-from buildrunner.resumable import broken_off, left_behind, newest_broken_off, require_same_options, resumable
+from buildrunner.resumable import (
+    broken_off,
+    left_behind,
+    newest_broken_off,
+    require_directory,
+    require_same_options,
+    resumable,
+)
 from buildrunner.scan import make_batch
 from buildrunner.session import Session
 from buildrunner.signals import Signals
@@ -137,7 +144,7 @@ class BuildServer:
             plan = Plan(batch.jobs, durations=choice.durations, order=options.order, seed=run.id)
             summary = self._session(ledger, run).carry_out(folder, plan, jobs, choice.past)
             if is_part:
-                summary = replace(summary, notices=summary.notices + _only_a_part(summary.run, before))
+                summary = replace(summary, notices=(*summary.notices, *_only_a_part(summary.run, before)))
             return self._forget(ledger, summary)
 
     @classmethod
@@ -175,10 +182,6 @@ class BuildServer:
         self._began = time.monotonic() - self._age
         self._age = 0.0
 
-    def _require_directory(self, run: RunRow) -> None:
-        if os.getcwd() != run.options["directory"]:
-            raise UsageError(f"run {run.name} was started in {display(run.options['directory'])}: resume it from there")
-
     def _go_on(self, ledger: Ledger, row: RunRow, *, named: bool) -> Summary:
         """Carry on what is broken off; of what is complete, make what it still lacks."""
         self._begin()
@@ -197,7 +200,7 @@ class BuildServer:
         return summarise(ledger, row, notices=notices)
 
     def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
-        self._require_directory(run)
+        require_directory(run)
         with ExitStack() as stack:
             stack.callback(self._delivery.close_events)
             self._delivery.check(resumed=True)
@@ -229,7 +232,7 @@ class BuildServer:
 
     def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, reported: bool) -> Summary:
         """Make the zip that a finished run still lacks, of its own files or not at all."""
-        self._require_directory(run)
+        require_directory(run)
         try:
             folder = reopen(ledger, run, cannot="be packaged any more", purpose=self._purpose())
         except LedgerBusy:
@@ -265,25 +268,26 @@ class BuildServer:
         return "buildrunner run " + display(" ".join(self._options.targets))
 
 
-def _only_a_part(run: RunRow, before: RunRow | None) -> tuple[str, ...]:
+def _only_a_part(run: RunRow, before: RunRow | None) -> Iterator[str]:
     """What a user would miss who takes the output for that of all scripts, as the run before may have left it."""
     ours = [run.options["output"], *([run.options["zip"]] if run.archive else [])]
     if run.options["last_failed"]:
         places = " and ".join(map(display, ours))
-        return (
-            f"only what did not pass last time is in {places} now; a run without --last-failed puts all scripts there",
-        )
-    if before is None or before.options.get("shard") in (None, run.options["shard"]):
-        return ()
-    theirs = {os.path.join(before.options["directory"], before.options[name] or "") for name in ("output", "zip")}
-    shared = [place for place in ours if os.path.join(run.options["directory"], place) in theirs]
-    if not shared:
-        return ()
-    where = " and ".join(map(display, shared))
-    return (
-        f"shard {run.options['shard']} is in {where} now, where shard {before.options['shard']} was: "
-        "give each its own with -o and --zip",
-    )
+        yield f"only what did not pass last time is in {places} now; a run without --last-failed puts all scripts there"
+        return
+    shard, new = run.options["shard"], run.options["shard_round"]
+    if new["replaces"]:
+        yield f"the scripts were shared out anew (plan {new['plan']}, before {new['replaces']}): run every shard again"
+    if before is None or before.options.get("shard") in (None, shard):
+        return
+    theirs = {_absolute(before, before.options[name]) for name in ("output", "zip") if before.options[name]}
+    if shared := [place for place in ours if _absolute(run, place) in theirs]:
+        where, other = " and ".join(map(display, shared)), before.options["shard"]
+        yield f"shard {shard} is in {where} now, where shard {other} was: give each its own with -o and --zip"
+
+
+def _absolute(run: RunRow, place: str) -> str:
+    return os.path.normpath(os.path.join(run.options["directory"], place))
 
 
 def _run_name() -> str:

@@ -78,9 +78,9 @@ class Session:
         with control or nullcontext():
             done = False
             try:
-                if running is not None:
-                    adoption.adopt(loop, journals, running)
                 with self._signals.stopping(loop, pool.wakeup_fd):
+                    if running is not None:
+                        adoption.adopt(loop, journals, running)
                     began = time.time() - (time.monotonic() - self._began)
                     self._record(
                         state="running", finished=None, wall=before, session=began, exit_code=None, archive=None
@@ -95,7 +95,9 @@ class Session:
                 pool.close()
             self._record_end(loop, before)
             loop.answer_all()
-        self._notices += strays.notices() + not_packaged(self._ledger, self._run)
+        self._notices += strays.notices()
+        if self._options.zip:
+            self._notices += not_packaged(self._ledger, self._run)
         try:
             folder.finish(self._run.key, left_files(self._ledger, self._run))
         except UsageError as exc:

@@ -55,10 +55,9 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
     from buildrunner.interpreters import choose_python
     from buildrunner.job import FINAL_STATES
     from buildrunner.ledger import Reader
-    from buildrunner.outputfolder import replaced
     from buildrunner.reports.plan import plan_document, print_plan
     from buildrunner.reports.text import console
-    from buildrunner.resumable import newest_broken_off, require_same_options
+    from buildrunner.resumable import newest_broken_off, obstacle, require_directory, require_same_options
     from buildrunner.scan import make_batch
 
     python, why = choose_python(options.python, os.environ)
@@ -70,8 +69,9 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
         left = newest_broken_off(reader, batch.key) if reader and resume else None
         if reader and left:
             require_same_options(options, left)
-            if gone := replaced(reader, left):
-                raise UsageError(f"run {left.name} cannot be carried on: {gone}")
+            require_directory(left)
+            if why_not := obstacle(reader, left):
+                raise UsageError(f"run {left.name}: {why_not}")
             undecided = {row.name for row in reader.results(left) if row.state not in FINAL_STATES}
             jobs = tuple(spec for spec in batch.jobs if spec.name in undecided)
             past = reader.past_seconds(left.key, left.args, names=list(undecided))

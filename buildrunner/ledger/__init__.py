@@ -9,7 +9,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +184,10 @@ class Ledger(Reader):
 
         Of the older ones those stay that `spare` names.
         """
-        for run in [run.id for run in islice(self.runs(), keep, None) if not spare(run)]:
+        old = [
+            self.run(name) for (name,) in self._query("SELECT name FROM runs ORDER BY id DESC LIMIT -1 OFFSET ?", keep)
+        ]
+        for run in [run.id for run in old if not spare(run)]:
             with self.transaction():
                 # By way of the receipts, because attempts cannot be looked up by job; one without a receipt is current.
                 self.db.execute(

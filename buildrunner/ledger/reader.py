@@ -418,10 +418,13 @@ def _run_row(row: tuple[Any, ...]) -> RunRow:
     names = [c.strip() for c in _RUN_COLUMNS.split(",")]
     data = dict(zip(names, row, strict=True))
     data["target"], data["key"], data["python"] = map(from_sql, (data["target"], data["key"], data["python"]))
-    data["args"] = tuple(json.loads(data["args"]))
+    try:
+        data["args"] = tuple(json.loads(data["args"]))
+        data["options"] = json.loads(data["options"])
+        data["archive"] = json.loads(data["archive"]) if data["archive"] else None
+    except ValueError as exc:
+        raise LedgerError(f"the ledger's row of run {data['name']} is damaged: {exc}") from exc
     data["wall"] = data["wall"] or 0.0
-    data["options"] = json.loads(data["options"])
-    data["archive"] = json.loads(data["archive"]) if data["archive"] else None
     return RunRow(**data)
 
 

@@ -99,6 +99,8 @@ def report(out: Inert, summary: Summary, reader: Reader, environ: Mapping[str, s
     if run.state != "finished":
         left = count(summary.left, "script")
         out.command("error", f"the run was {run.state} with {left} left to run", title="buildrunner")
+    elif summary.exit_code > 1:
+        out.command("error", "; ".join(summary.notices), title="buildrunner")
     path = environ.get("GITHUB_STEP_SUMMARY")
     if path and (why := write_summary(path, summary, reader)):
         out.write(f"note: {why}\n")
@@ -197,6 +199,9 @@ def _annotate(out: Inert, run: RunRow, row: ResultRow, workspace: str, logs: boo
         if path != ".." and not path.startswith("../"):
             where = {"file": display(path), "line": str((logs and script_line(run, row)) or 1)}
     lines = last_words(run, row, _LINES_OF_ANNOTATION)[0] if logs else []
+    if not all(line.startswith(" ") for line in lines):
+        while lines[0].startswith(" "):  # the rest of a traceback, of which only the end says something
+            del lines[0]
     words = "\n".join(lines)[-_ANNOTATION:] or row.error or row_ending(row)
     out.command("error", words, **where, title=f"{display(row.name)}: {_ending(row)}")
 

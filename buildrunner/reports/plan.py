@@ -49,7 +49,7 @@ def how_known(choice: Choice, name: str) -> str:
     """Where a job's expected time comes from."""
     times = choice.past.get(name)
     if not times:
-        return "never run here: as long as the median of the others" if choice.past else "never run here"
+        return "no run of it ended yet" + (": as long as the median of the others" if choice.past else "")
     if len(times) == 1:
         return "its last run"
     return f"median of its last {len(times)} runs, {seconds(min(times))} to {seconds(max(times))}"
@@ -100,7 +100,7 @@ def print_plan(
         )
     if strangers := sum(spec.name not in choice.past for spec in specs):
         out.print(
-            f"{count(strangers, 'script')} never ran here: counted like the median of the others",
+            f"{count(strangers, 'script')} of which no run ended yet: counted like the median of the others",
             soft_wrap=True,
         )
 

@@ -85,8 +85,10 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
     else:
         _print_times(out, summary, reader)
     if run.archive:
+        when = " when it was made" if replaced(reader, run) else ""
         out.print(
-            f"{display(run.archive['path'])}: {count(run.archive['files'], 'file')}, sha256 {run.archive['sha256']}",
+            f"{display(run.archive['path'])}: {count(run.archive['files'], 'file')}, "
+            f"sha256 {run.archive['sha256']}{when}",
             soft_wrap=True,
         )
     elif run.state == "finished" and run.options["zip"] and not replaced(reader, run):

@@ -1,5 +1,6 @@
 """Why a job ran, waits, was skipped, or did not pass: what the record knows, as heading and text."""
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from buildrunner.plan import Order, Plan, medians
 from buildrunner.reports.tail import last_words
 from buildrunner.reports.text import alone_command
 from buildrunner.reports.words import about, command, count, ending, row_ending, seconds, shell
+from buildrunner.resumable import how_to_go_on
 from buildrunner.summary import real_state, results, stamp
 
 Reason = tuple[str, str]
@@ -30,7 +32,7 @@ def reasons(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
         case JobState.SKIPPED:
             yield "was skipped", display(row.error or "")
         case JobState.CANCELLED:
-            yield "was cancelled", _cancelled(run, row)
+            yield "was cancelled", f"{display(row.error or 'no reason is recorded')}; {how_to_go_on(reader, run)}"
         case JobState.FAILED:
             yield "did not pass", _failure(run, row)
     yield "was chosen", _chosen(reader, run, row)
@@ -49,8 +51,11 @@ def _time(row: ResultRow) -> str:
 
 def _waits(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
     state = real_state(reader, run)
+    if state != "running" and row.attempts and row.outcome is None:
+        yield "waits", f"it had started when the run was {state}; {how_to_go_on(reader, run)}"
+        return
     if state != "running":
-        yield "waits", f"the run was {state} before its turn came; {command(run, 'resume')} carries on with it"
+        yield "waits", f"the run was {state} before its turn came; {how_to_go_on(reader, run)}"
         return
     rows = {r.name: r for r in results(reader, run)}
     before = [name for name in _spec(row).after if name in rows and rows[name].state not in FINAL_STATES]
@@ -83,10 +88,6 @@ def _order(reader: Reader, run: RunRow, rows: list[ResultRow]) -> list[str]:
     while spec := plan.take():
         found.append(spec.name)
     return found
-
-
-def _cancelled(run: RunRow, row: ResultRow) -> str:
-    return f"{display(row.error or 'no reason is recorded')}; {command(run, 'resume')} runs it again"
 
 
 def _failure(run: RunRow, row: ResultRow) -> str:
@@ -124,7 +125,7 @@ def _chosen(reader: Reader, run: RunRow, row: ResultRow) -> str:
 def _when(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
     past = reader.past_seconds(run.key, run.args, names=[row.name], until=run.id - 1).get(row.name, [])
     last = "in its last run" if len(past) == 1 else f"in its last {len(past)} runs"
-    known = f"it took {_range(past)} {last}" if past else "it had never run before"
+    known = f"it took {_range(past)} {last}" if past else "no run of it had ended yet"
     if row.started is not None:
         place = reader.started_before(run, row.started) + 1
         yield "started", f"{stamp(row.started)} on worker {row.worker}, as number {place:,}"
@@ -169,7 +170,9 @@ def _script(run: RunRow, row: ResultRow) -> Iterator[Reason]:
         return
     now = script_sha256(run.options["directory"], spec.script)
     if now is None:
-        yield "script", f"{display(spec.script)} cannot be read any more"
+        place = run.options["directory"]
+        where = "" if os.getcwd() == place else f" from {display(place)}, where the run was"
+        yield "script", f"{display(spec.script)} cannot be read any more{where}"
         return
     same = "as it was when it ran" if now == row.script_sha256 else "CHANGED since it ran"
     yield "script", f"{display(spec.script)}, {same}"

@@ -46,6 +46,14 @@ def held(workspace: Any, wait_until: Any) -> Any:
     return run
 
 
+def test_no_resume_is_promised_that_would_run_nothing(workspace: Any, wait_until: Any) -> None:
+    workspace.scripts(a="exit(1)", b=workspace.note("start") + workspace.until("gate"), c="pass")
+    run = workspace.start("run", "src", "-x", "-j2", "--order", "name")
+    wait_until(lambda: workspace.notes("start") and "1 failed" in workspace.run("status").out)
+    assert "--max-fail 1 is reached" in workspace.run("cancel").out
+    workspace.finish(run, code=1)
+
+
 def test_it_answers_when_all_that_the_run_started_is_gone(workspace: Any, wait_until: Any, alive: Any) -> None:
     slow = "def end(*_):\n    time.sleep(1)\n    " + workspace.note("end") + "    sys.exit()\n"
     escaped = "import signal, time\nsignal.signal(15, signal.SIG_IGN)\n" + workspace.note("escaped") + "time.sleep(600)"

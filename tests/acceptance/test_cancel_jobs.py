@@ -81,7 +81,7 @@ def test_resume_runs_the_cancelled_ones_and_packages_again(workspace: Any, held:
 def test_what_nothing_matches_is_refused(workspace: Any, held: Any) -> None:
     refused = workspace.run("cancel", "--job", "z*", code=2)
     assert refused.err.endswith("matches 'z*'\n")
-    assert "matches 'a1'; did you mean 'a1.py'?" in workspace.run("cancel", "--job", "a1", code=2).err
+    assert "matches 'a1.pi'; did you mean 'a1.py'" in workspace.run("cancel", "--job", "a1.pi", code=2).err
     workspace.open("gate")
     assert workspace.finish(held, code=0).document["totals"]["passed"] == 4
 

@@ -56,6 +56,15 @@ def test_shards_in_one_place_say_that_one_replaces_the_other(six: Any) -> None:
     assert "note: shard" not in six.run("run", "src", "--shard", "2/2", "-o", "two", "--no-zip", code=None).out
 
 
+def test_a_new_division_is_said(six: Any) -> None:
+    six.scripts(a=six.note("ran") + "import time; time.sleep(0.8)")  # nothing is known of it before it has run
+    for number in (1, 2):
+        assert "shared out anew" not in six.run("run", "src", "--shard", f"{number}/2", code=None).out
+    again = six.run("run", "src", "--shard", "2/2", code=None)
+    plan, before = re.findall(r"shard 2/2 \(plan (\w{8}), before it was (\w{8})\)", again.err)[0]
+    assert f"note: the scripts were shared out anew (plan {plan}, before {before}): run every shard again" in again.out
+
+
 def names_planned(document: dict[str, Any]) -> str:
     return "".join(sorted(script["name"][0] for script in document["scripts"]))
 

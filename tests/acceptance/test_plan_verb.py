@@ -100,17 +100,17 @@ def test_the_document(sleepers: Any) -> None:
 def test_what_people_read(sleepers: Any) -> None:
     first = sleepers.run("plan", "src").out
     assert "nothing is known about their times yet" in first
-    assert first.count("never run here") == 3
+    assert first.count("no run of it ended yet") == 3
     for _ in range(2):
         sleepers.run("run", "src", "-q", "-j", "1")
     sleepers.scripts(new="pass")
     text = sleepers.run("plan", "src", "-j", "2").out
     assert "4 scripts of src, 2 at a time, order: longest first, Python " in text
     assert text.count("median of its last 2 runs") == 3
-    assert "never run here: as long as the median of the others" in text
+    assert "no run of it ended yet: as long as the median of the others" in text
     [asked] = [line for line in text.splitlines() if "◀ this is what would run" in line]
     assert asked.strip().startswith("2 workers: ")
-    assert "1 script never ran here: counted like the median of the others" in text
+    assert "1 script of which no run ended yet: counted like the median of the others" in text
 
 
 def test_long_plans_are_cut_and_shown_whole_when_asked(workspace: Any) -> None:

@@ -1,5 +1,6 @@
 """A run that ends before its scripts do: at its deadline, or by one or more signals."""
 
+import shutil
 import signal
 import time
 from typing import Any
@@ -59,6 +60,9 @@ def test_a_dry_run_refuses_what_the_run_would(workspace: Any) -> None:
         refused = workspace.run("run", "src", "--resume", "-j1", *dry, "--", "word", code=2).err
         assert "begun with other words after -- (none, now word)" in refused
     assert "what run 20" in workspace.run("run", "./src", "--resume", "-j1", "-n").out
+    shutil.rmtree(workspace.path / "python_output")
+    for dry in ((), ("-n",)):
+        assert "cannot be carried on" in workspace.run("run", "src", "--resume", "-j1", *dry, code=2).err
 
 
 def test_a_resumed_run_has_the_same_deadline_or_another(workspace: Any) -> None:

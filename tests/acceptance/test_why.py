@@ -115,7 +115,7 @@ def test_while_it_runs_and_after_an_interruption(workspace: Any, wait_until: Any
     run.send_signal(signal.SIGINT)
     assert run.wait(120) == 130
     cut = why(workspace, "again.py")
-    assert cut["was cancelled"].startswith("asked to stop; buildrunner resume ")
+    assert cut["was cancelled"].startswith("asked to stop; carry on with: buildrunner resume ")
     assert why(workspace, "later.py")["waits"].startswith("the run was interrupted before its turn came; ")
 
 

@@ -95,14 +95,16 @@ def test_a_new_round_goes_by_what_the_last_one_took(run: Run, ledger: Ledger) ->
 
 
 def test_a_round_ends_also_when_the_record_keeps_fewer_runs_than_it_has_shards(run: Run, ledger: Ledger) -> None:
-    rounds = []
+    rounds: list[str] = []
     for _ in range(2):
         parts = []
         for number in (1, 2, 3):
             parts.append(run(shard=f"{number}/3"))
             ledger.forget(1)
         assert are_parts(parts)
-        rounds.append(ledger.run().options["shard_round"]["plan"])
+        kept = ledger.run().options["shard_round"]
+        rounds.append(kept["plan"])
+        assert kept["replaces"] == (rounds[0] if len(rounds) > 1 else None)
     assert rounds[0] != rounds[1]
 
 
@@ -142,6 +144,18 @@ def test_a_shard_that_was_broken_off_keeps_its_round(run: Run, ledger: Ledger) -
     ledger.set_run(ledger.run("r002"), state="interrupted")
     second = run(shard="2/2")
     assert are_parts([first, second])
+    for _ in range(2):  # the next nights, in the same order
+        nights = [run(shard="1/2"), run(shard="2/2")]
+        assert are_parts(nights)
+    assert nights != [first, second], "by then a new round has begun"
+
+
+def test_that_a_shard_was_broken_off_outlives_its_run(run: Run, ledger: Ledger) -> None:
+    run()
+    first = run(shard="1/2")
+    ledger.set_run(ledger.run("r002"), state="interrupted")
+    run(shard="2/2")
+    ledger.forget(1)
     assert run(shard="1/2") == first
 
 

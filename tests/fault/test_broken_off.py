@@ -53,6 +53,34 @@ def test_a_run_that_breaks_off_before_it_begins_leaves_nobody_to_ask(
     assert not (workspace.path / ".buildrunner" / "control").exists()
 
 
+BEFORE_THE_FIRST = """\
+import os, signal, sys
+from buildrunner import BuildServer, session
+from buildrunner.adoption import adopt
+server = BuildServer("src", workers=1)
+if sys.argv[1] == "signal":
+    inner = session.Session._open_control
+    session.Session._open_control = lambda s: (os.kill(os.getpid(), signal.SIGINT), inner(s))[1]
+else:
+    session.adoption.adopt = lambda *args: (server.stop(), adopt(*args))[1]
+summary = server.run(resume=True, handle_signals=True)
+print(summary.exit_code, summary.run.state, summary.totals["waiting"])
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("signal", 130), ("stop", 1)])
+def test_who_wants_an_end_before_the_first_script_gets_it(workspace: Any, wait_until: Any, how: str, code: int) -> None:
+    workspace.scripts(a=workspace.note("start") + workspace.until("gate"), b=workspace.note("start"))
+    first = workspace.start("run", "src", "-j1", "--order", "longest")
+    wait_until(lambda: workspace.notes("start"))
+    first.kill()
+    workspace.finish(first)
+    workspace.open("gate")
+    done = workspace.finish(workspace.start_python("-c", BEFORE_THE_FIRST, how), code=0)
+    assert done.out == f"{code} interrupted 2\n"
+    assert len(workspace.notes("start")) == 1
+
+
 def test_another_thread_can_stop_a_run(workspace: Any, monkeypatch: pytest.MonkeyPatch, wait_until: Any) -> None:
     monkeypatch.chdir(workspace.path)
     workspace.scripts(a=f"open({str(workspace.path / 'up')!r}, 'w').close()\n" + workspace.until("never"))

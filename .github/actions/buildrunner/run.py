@@ -80,20 +80,20 @@ def split(name: str, text: str) -> list[str]:
 
 
 def run(command: list[str]) -> int:
-    """Its exit code. A step that is to end gets INT or TERM, and only this process does: hand it on, and wait."""
+    """Its exit code. A step that is to end gets INT or TERM: hand it on, and wait for the report and the zip."""
     process = None
     asked = []
 
     def hand_on(number: int, _: object) -> None:
         asked.append(number)
         if process:
-            process.terminate()
+            process.send_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, hand_on)
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, start_new_session=True)  # or it might be told twice, which kills at once
     if asked:
-        process.terminate()
+        process.send_signal(asked[0])
     code = process.wait()
     return 128 - code if code < 0 else code
 
@@ -132,6 +132,7 @@ def refuse(why: str) -> NoReturn:
     """End the step with an annotation."""
     text = why.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     print(f"::error title=buildrunner::{text}", flush=True)
+    put("exit-code", "2")
     sys.exit(2)
 
 
