@@ -141,9 +141,13 @@ def progress(*, quiet: bool, verbose: bool) -> Iterator[list[Any]]:
     from buildrunner.reports.screen import Screen
 
     screen = Screen(sys.stderr)
+    before = signal.getsignal(signal.SIGTSTP)
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGTSTP, screen.suspend)
     try:
         yield [screen]
     finally:
+        signal.signal(signal.SIGTSTP, before)
         screen.close()
 
 

@@ -14,9 +14,11 @@ what they say.
 """
 
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from io import StringIO
 from typing import TextIO
 
@@ -133,6 +135,15 @@ class Screen:
         if self._frame or self._above:
             self._write("\r\x1b[J" + self._said())
             self._frame = None
+
+    def suspend(self, *_: object) -> None:
+        """What Ctrl-Z does: take the block off the terminal, then stop; it is drawn anew when the run goes on."""
+        with suppress(OSError):
+            os.write(self._stream.fileno(), b"\r\x1b[J")  # the stream itself may be in the middle of a write
+        self._frame = None
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, self.suspend)
 
     def _begins(self, lane: "_Lane", now: float) -> None:
         lane.since = now

@@ -105,3 +105,23 @@ def test_however_small_it_gets_no_failure_is_lost(workspace: Any, tmux: Tmux, wa
     text = tmux.everything
     for number in range(len(sizes)):
         assert text.count(f"[{number + 1}/7] bad_{number}.py: exit code 3") == 1
+
+
+def test_ctrl_z_and_fg_leave_nothing_of_the_screen_behind(workspace: Any, tmux: Tmux, wait_until: Any) -> None:
+    workspace.scripts(a=workspace.until("a"), b=workspace.until("b"))
+    tmux.do("new-session", "-d", "-x", "80", "-y", "24", "env PS1='$ ' bash --norc --noprofile")
+    wait_until(lambda: tmux.rows[0].startswith("$"))
+    command = shlex.join([sys.executable, "-m", "buildrunner", "run", "src", "-j2", "--no-zip"])
+    tmux.do("send-keys", command, "Enter")
+    wait_until(lambda: "\n".join(tmux.rows).count("s, new") == 2)
+    tmux.do("send-keys", "C-z")
+    wait_until(lambda: "Stopped" in "\n".join(tmux.rows))
+    wait_until(lambda: tmux.rows[-1].startswith("$"))
+    assert not any("worker" in row or "so far" in row for row in tmux.rows)
+    workspace.open("a")
+    tmux.do("send-keys", "fg", "Enter")
+    wait_until(lambda: any("1/2" in row for row in tmux.rows))
+    assert "\n".join(tmux.rows).count("s, new") == 1
+    workspace.open("b")
+    wait_until(lambda: any("2 passed" in row for row in tmux.rows))
+    assert "so far" not in tmux.everything
