@@ -105,13 +105,11 @@ def _round(reader: Reader | None, options: Options, batch: Batch, known: dict[st
     if last:
         if options.last_failed:
             return parts, last
-        cut = {number for number in last["ran"] if newest.get(number, number in last["cut"])} - {mine}
+        cut = {number for number in last["ran"] if newest.get(number, number in last["cut"])}
         left = {number for number, part in enumerate(parts, start=1) if part}.difference(last["ran"])
         if left:
-            return parts, {**last, "ran": sorted({*last["ran"], mine}), "cut": sorted(cut)}
-        if cut or newest.get(
-            mine, mine in last["cut"]
-        ):  # the same shards from the beginning, or some would lack scripts
+            return parts, {**last, "ran": sorted({*last["ran"], mine}), "cut": sorted(cut - {mine})}
+        if cut:  # the same shards from the beginning, or what is broken off would be shared out between others
             return parts, {**last, "ran": [mine], "cut": []}
     known = {name: known[name] for name in names if name in known}
     parts = shards(names, known, count)
