@@ -95,9 +95,7 @@ class Session:
                 pool.close()
             self._record_end(loop, before)
             loop.answer_all()
-        self._notices += strays.notices()
-        if self._options.zip:
-            self._notices += not_packaged(self._ledger, self._run)
+        self._notices += strays.notices() + not_packaged(self._ledger, self._run)
         try:
             folder.finish(self._run.key, left_files(self._ledger, self._run))
         except UsageError as exc:

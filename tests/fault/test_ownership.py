@@ -80,9 +80,7 @@ def test_a_list_that_is_gone_is_named(workspace: Any) -> None:
     workspace.scripts(a="pass")
     workspace.run("run", "src")
     (workspace.path / "python_output" / ".buildrunner-files").unlink()
-    assert (
-        "the list of what is whose in the output folder python_output is gone" in workspace.run("package", code=2).err
-    )
+    assert "the output folder python_output has lost its list of what is whose" in workspace.run("package", code=2).err
 
 
 def test_a_resumed_run_that_is_killed_leaves_only_what_the_next_removes(workspace: Any, wait_until: Any) -> None:
