@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from buildrunner.errors import UsageError
+from buildrunner.naming import bare
 
 ADDRESS = "control"
 _LONGEST = 1 << 18  # bytes of a datagram
@@ -69,7 +70,7 @@ class Request:
 def is_meant(job: str, globs: Iterable[str]) -> bool:
     """Whether one of the globs matches the job's name or the last part of it, or is that without its suffix."""
     last = job.rsplit("/", 1)[-1]
-    return any(fnmatchcase(job, g) or fnmatchcase(last, g) or last.partition(".")[0] == g for g in globs)
+    return any(fnmatchcase(job, g) or fnmatchcase(last, g) or bare(job) == g for g in globs)
 
 
 class Control:

@@ -35,6 +35,15 @@ def file_name(name: str) -> str:
     return encoded
 
 
+def bare(name: str) -> str:
+    """What people call a job for short: the last part of its name, without its suffix.
+
+    >>> bare("sub/Prime.py")
+    'Prime'
+    """
+    return name.rsplit("/", 1)[-1].partition(".")[0]
+
+
 def file_names(names: Iterable[str], *, taken: Collection[str] = ()) -> dict[str, str]:
     """A file name for every job, distinct also where a file system folds case or Unicode forms.
 

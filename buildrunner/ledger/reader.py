@@ -15,6 +15,7 @@ from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import UNSPENT, JobState, Outcome, made_at
 from buildrunner.ledger import lock, store
 from buildrunner.ledger.store import from_sql, to_sql
+from buildrunner.naming import bare
 from buildrunner.receipt import OutputFile
 
 _RUN_COLUMNS = (
@@ -235,11 +236,7 @@ class Reader:
 
     def _ending_in(self, run: RunRow, job: str) -> list[str]:
         """The jobs whose name ends in this path, or whose file has this name without its suffix."""
-        return [
-            name
-            for name in self.job_names(run)
-            if name.endswith("/" + job) or name.rsplit("/", 1)[-1].partition(".")[0] == job
-        ]
+        return [name for name in self.job_names(run) if name.endswith("/" + job) or bare(name) == job]
 
     def endings(self, job: ResultRow) -> Iterator[tuple[int, Outcome, int | None, int | None, float, int | None, bool]]:
         """How each attempt of a job ended: number, outcome, exit code, signal, seconds, worker, and if superseded."""
