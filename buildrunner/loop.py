@@ -370,12 +370,13 @@ class Loop:
                 )  # fmt: skip
 
     def _obey_stop(self) -> None:
-        if self._stop_asked > self._stop_told:
-            self._pool.stop(self._grace if self._stop_asked == 1 else 0.0)
+        asked = self._stop_asked  # meanwhile a signal may ask once more: that is for the next turn
+        if asked > self._stop_told:
+            self._pool.stop(self._grace if asked == 1 else 0.0)
             if not self._stop_told:
                 self._news.append(Stopping(reason=self.stop_reason, ends_running=True))
                 self._tell()
-            self._stop_told = self._stop_asked
+            self._stop_told = asked
 
     def _hear(self, control: Control) -> None:
         """Do what other terminals ask for; each is answered when what it asked to end has ended."""

@@ -27,6 +27,7 @@ class Stage:
         self.ended: list[tuple[str, float]] = []  # job and grace
         self.answers: list[dict[str, Any]] = []
         self.states: list[dict[str, JobState]] = []  # when each answer was given
+        self.stops: list[float] = []  # graces
         self._pending: list[Request] = []
         self._lying: list[str] = []
         self._ledger, self._run = ledger, add_run(ledger, *specs)
@@ -58,6 +59,9 @@ class Stage:
     def cancel(self, *globs: str) -> None:
         terminal: Any = SimpleNamespace(send=self._answered)
         self._pending.append(Request(terminal, "somebody", globs))
+
+    def ask_stop(self) -> None:
+        self._loop.ask_stop()
 
     def receipt(self, job: str, outcome: Outcome = Outcome.OK, seconds: float = 1.0) -> Received:
         attempt = self.attempts[job]
@@ -98,6 +102,14 @@ class Stage:
         [job] = [job for job, found in self.attempts.items() if found == attempt]
         self.ended.append((job, grace))
 
+    def wake(self) -> None:
+        pass
+
+    def stop(self, grace: float) -> None:
+        self.stops.append(grace)
+        if len(self.stops) == 1:
+            self.ask_stop()  # a signal that comes while the first one is obeyed
+
     def requests(self, run: str) -> list[Request]:
         pending, self._pending = self._pending, []
         return pending
@@ -136,6 +148,12 @@ def test_one_asked_for_again_is_killed(ledger: Ledger) -> None:
     )  # fmt: skip
     assert stage.ended == [("a", 5.0), ("a", 0.0)]
     assert len(stage.answers) == 2
+
+
+def test_a_second_request_to_stop_is_not_lost_while_the_first_is_obeyed(ledger: Ledger) -> None:
+    stage = Stage(ledger, jobs("a"))
+    stage.play(lambda s: s.ask_stop(), lambda s: None, lambda s: [s.receipt("a", Outcome.CANCELLED)])
+    assert stage.stops == [5.0, 0.0]
 
 
 @pytest.mark.parametrize(
