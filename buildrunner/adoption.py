@@ -3,15 +3,16 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from buildrunner import groups
 from buildrunner.errors import LedgerBusy
 from buildrunner.job import JobSpec
 from buildrunner.ledger import Ledger, RunRow
 from buildrunner.loop import Loop
-from buildrunner.pool import read_journal
+from buildrunner.pool import Journal, read_journal
 from buildrunner.processes import kill_attempts
 
 _WORKERS_END_WITHIN = 15.0  # seconds after their server's death
@@ -21,7 +22,7 @@ def adopt(loop: Loop, journals: Path, running: dict[str, str]) -> None:
     """Hand the loop what the workers of the dead server wrote, and end what they left running."""
     paths = _abandoned(journals)
     read = [read_journal(str(path)) for path in paths]
-    kill_attempts(running)
+    _end(read, running)
     loop.adopt(running, read)
     for path in paths:
         path.unlink()
@@ -29,8 +30,14 @@ def adopt(loop: Loop, journals: Path, running: dict[str, str]) -> None:
 
 def end_leftovers(ledger: Ledger, run: RunRow) -> int:
     """End what a dead server's scripts left running; returns how many processes that were."""
-    _abandoned(ledger.state / "runs" / run.name)
-    return kill_attempts(ledger.running(run))
+    paths = _abandoned(ledger.state / "runs" / run.name)
+    return _end([read_journal(str(path)) for path in paths], ledger.running(run))
+
+
+def _end(journals: Iterable[Journal], running: Collection[str]) -> int:
+    """End what is left of these attempts, and in the control groups of those workers."""
+    ended = kill_attempts(running)
+    return ended + sum(groups.remove(group) for journal in journals for group in journal.groups)
 
 
 def _abandoned(journals: Path) -> list[Path]:

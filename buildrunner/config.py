@@ -1,6 +1,7 @@
 """What a run is asked to do, checked as a whole before anything starts."""
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from buildrunner.plan import Order
 MOST_JOBS = 1024
 MOST_SHARDS = 10_000
 MODES = ("cold",)
+LEAST_MEMORY = 1 << 20  # bytes
+LEAST_OUTPUT = 1 << 13  # bytes; both ends of a log, and the line between them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,7 @@ class Options:
     `jobs` None means as many as this process may use CPUs; `zip` None means no package; `max_fail` None means
     that no number of failures stops the run; `threads` is `auto`, `keep` or a number. `shard` is `K/N`; `deadline`
     counts from the start of the command; the record keeps the newest `keep_runs` runs. `events` and `junitxml` are
-    files to write.
+    files to write. `memory` (of a script and all it starts) and `max_output` (of each of its logs) in bytes.
     """
 
     targets: tuple[str, ...]
@@ -39,6 +42,8 @@ class Options:
     cwd: Cwd = Cwd.INVOCATION
     timeout: float | None = None
     grace: float = 5.0
+    memory: int | None = None
+    max_output: int | None = None
     retries: int = 0
     max_fail: int | None = None
     order: Order = Order.LONGEST
@@ -77,6 +82,12 @@ class Options:
             raise UsageError(f"--timeout {self.timeout:g}s: give a time above 0")
         if self.deadline is not None and not self.deadline > 0:
             raise UsageError(f"--deadline {self.deadline:g}s: give a time above 0")
+        if self.memory is not None and self.memory < LEAST_MEMORY:
+            raise UsageError(f"--memory {self.memory}: give at least {LEAST_MEMORY >> 20}M; no script starts in less")
+        if self.memory is not None and sys.platform != "linux":
+            raise UsageError("--memory: only Linux tells what all processes of a script use")
+        if self.max_output is not None and self.max_output < LEAST_OUTPUT:
+            raise UsageError(f"--max-output {self.max_output}: give at least {LEAST_OUTPUT >> 10}K")
         if self.keep_runs < 1:
             raise UsageError(f"--keep-runs {self.keep_runs}: give 1 or more")
         self.shard_numbers  # noqa: B018  # complains of what is no shard

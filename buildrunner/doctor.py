@@ -39,7 +39,6 @@ NETWORK = frozenset(
 
 _LITTLE_ROOM = 256 << 20  # bytes
 _LITTLE_MEMORY = 512 << 20  # bytes
-_FILES_FOR_US, _FILES_A_WORKER = 40, 6  # open files of the server: what is always open, and what a worker adds
 _PROCESSES_A_SCRIPT = 4
 _PYTHON_ANSWERS_WITHIN = 20.0  # seconds
 _PROBE = (
@@ -339,7 +338,7 @@ def _limits() -> Iterator[Finding]:
     shown = {n: "unlimited" if n == resource.RLIM_INFINITY else f"{n:,}" for n in (files, processes)}
     text = f"{shown[files]} open files, {shown[processes]} processes"
     facts = {"open_files": _number(files), "processes": _number(processes)}
-    if files != resource.RLIM_INFINITY and files < _FILES_FOR_US + _FILES_A_WORKER * cpus:
+    if files != resource.RLIM_INFINITY and files < machine.open_files(cpus):
         means = f"{count(cpus, 'script')} at once may need more: raise it with `ulimit -n 1024`, or run fewer with -j"
         yield degraded("limits", text, means, **facts)
     elif processes != resource.RLIM_INFINITY and processes < _PROCESSES_A_SCRIPT * cpus and os.geteuid() != 0:

@@ -2,9 +2,12 @@
 
 import os
 import re
+import resource
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from buildrunner.errors import UsageError
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -19,6 +22,7 @@ THREAD_VARIABLES = (
 """Variables by which numerical libraries are told how many threads to start."""
 
 _MEMBERSHIP, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+_FILES_FOR_US, _FILES_A_WORKER = 24, 3  # open files of the server: what is open for moments too, and what a worker adds
 _NO_LIMIT = 1 << 60  # bytes; version 1 writes the largest number of pages there is
 _SLOWEST_START = 1.0  # seconds beyond its CPU time that loading this program may take
 
@@ -54,6 +58,24 @@ def thread_variables(setting: str, *, parallel: int, environ: Mapping[str, str])
         share = str(max(1, cpus() // parallel))
         return {name: share for name in THREAD_VARIABLES if name not in environ}
     return dict.fromkeys(THREAD_VARIABLES, setting)
+
+
+def open_files(workers: int) -> int:
+    """How many files the server may have open at once with so many workers."""
+    return _FILES_FOR_US + _FILES_A_WORKER * workers
+
+
+def require_open_files(workers: int) -> None:
+    """UsageError where this process may not open as many files as it needs."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY or limit >= open_files(workers):
+        return
+    fewer = (limit - _FILES_FOR_US) // _FILES_A_WORKER
+    raise UsageError(
+        f"only {limit} files may be open at once here, and {workers} scripts at once need {open_files(workers)}: "
+        f"raise the limit with `ulimit -n {open_files(workers)}`"
+        + (f", or run fewer at once with -j {fewer}" if fewer > 0 else "")
+    )
 
 
 def seconds_since_process_start() -> float:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from buildrunner import groups
 from buildrunner.errors import LedgerError, PoolError
 from buildrunner.job import Assignment
 from buildrunner.processes import Orphans, kill_attempts
@@ -67,12 +68,13 @@ PoolEvent = Received | Returned | Died
 class _Worker:
     """The server's end of one worker."""
 
-    def __init__(self, number: int, pid: int, connection: Connection, journal: str) -> None:
+    def __init__(self, number: int, pid: int, connection: Connection, journal: str, groups: Sequence[str]) -> None:
         self.number = number
         self.pid = pid
         self.pidfd = open_pidfd(pid)
         self.connection = connection
         self.journal = journal
+        self.groups = groups
         self.started = time.monotonic()
         self.outstanding: list[str] = []
         self.since = self.started  # when the attempt it should be at began, as far as the server knows
@@ -82,9 +84,10 @@ class _Worker:
 class WorkerPool:
     """Starts, feeds and replaces the workers.
 
-    `folder` takes journals and the workers' own error logs. `hello(worker)` returns what a worker is told once:
-    `env` (the whole environment of its scripts), `cwd` and `ready` (see OutputFolder.ready). `own_process`: see
-    processes.Orphans.
+    `folder` takes journals and the workers' own error logs; its name is found in those of the control groups.
+    `hello(worker)` returns what a worker is told once: `env` (the whole environment of its scripts), `cwd`, `ready`
+    (see OutputFolder.ready), and `limits` where there are any: of memory and of a log, in bytes, each or None.
+    `own_process`: see processes.Orphans.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class WorkerPool:
     def start(self) -> None:
         """Start every worker; they get ready while the caller goes on."""
         self._orphans = Orphans(own_process=self._own_process)
+        groups.tidy()
         for number in range(self.size):
             self._start_worker(number)
 
@@ -269,12 +273,23 @@ class WorkerPool:
         theirs.close()
         if self._orphans:
             self._orphans.expect(pid)
-        w = _Worker(number, pid, Connection(ours.detach()), stem + ".journal")
+        # Before the worker hears of anything to do, so that all its scripts are born there; meanwhile it gets ready.
+        hello = {"limits": (None, None), **self._hello(number)}
+        own, limited = self._make_groups(pid, hello["limits"][0])
+        w = _Worker(number, pid, Connection(ours.detach()), stem + ".journal", [g for g in (own, limited) if g])
         self._workers[number] = w
         self._selector.register(w.connection, selectors.EVENT_READ, w)
         if w.pidfd is not None:
             self._selector.register(w.pidfd, selectors.EVENT_READ, w)
-        self._tell(w, {"worker": number, "journal": w.journal, **self._hello(number)})
+        self._tell(w, {"worker": number, "journal": w.journal, "groups": (own, limited), **hello})
+
+    def _make_groups(self, pid: int, memory: int | None) -> tuple[str | None, str | None]:
+        """A control group around a new worker, and one for its scripts when their memory is limited, where possible."""
+        name = f"{os.path.basename(self._folder)}-{self._born}"
+        own = groups.make(name)
+        if own is None or not groups.enter(own, pid):
+            return None, None
+        return own, None if memory is None else groups.make_limited(name, memory)
 
     def _tell(self, w: _Worker, message: Any) -> None:
         try:
@@ -349,6 +364,8 @@ class WorkerPool:
         if w.pidfd is not None:
             self._selector.unregister(w.pidfd)
             os.close(w.pidfd)
+        for group in w.groups:
+            groups.remove(group)
 
     def _drain_wakeups(self) -> None:
         try:
@@ -360,15 +377,16 @@ class WorkerPool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """What a worker's journal holds: attempts that started, receipts of those that ended."""
+    """What a worker's journal holds: attempts that started, receipts of those that ended, its control groups."""
 
     started: frozenset[str]
     receipts: tuple[Receipt, ...]
+    groups: tuple[str, ...] = ()
 
 
 def read_journal(path: str) -> Journal:
     """Read a dead worker's journal; stops at the first line that is cut short or damaged."""
-    started, receipts = set(), []
+    started, receipts, found = set(), [], []
     try:
         with open(path, "rb") as file:
             for line in file:
@@ -379,6 +397,8 @@ def read_journal(path: str) -> Journal:
                     started.add(values[1])
                 elif values[0] == "end":
                     receipts.append(Receipt.from_wire(values[1]))
+                elif values[0] == "group":
+                    found.append(values[1])
     except FileNotFoundError:
         pass  # died before it could open it, so nothing started
-    return Journal(started=frozenset(started), receipts=tuple(receipts))
+    return Journal(started=frozenset(started), receipts=tuple(receipts), groups=tuple(found))

@@ -32,7 +32,8 @@ class Receipt:
     user plus system time of the script and everything it waited for. `max_rss_bytes` is the largest resident
     set of any one of those processes; None where it cannot be known because it stayed below the worker's own.
     `exit_code` is None when a signal ended it, `signal` is None when none did. `skipped_outputs` are things in
-    the output folder that are no regular files.
+    the output folder that are no regular files. `truncated` names each log whose middle was cut out, with the
+    bytes that are gone.
     """
 
     attempt: str
@@ -50,6 +51,7 @@ class Receipt:
     outputs: tuple[OutputFile, ...] = ()
     skipped_outputs: tuple[str, ...] = ()
     error: str | None = None
+    truncated: tuple[tuple[str, int], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -61,7 +63,8 @@ class Receipt:
         """Build a receipt from a worker's tuple; ReceiptError when it has another shape."""
         try:
             (attempt, job, number, worker, mode, outcome, exit_code, signal, started, seconds, cpu_seconds,
-             max_rss_bytes, outputs, skipped_outputs, error) = values  # fmt: skip
+             max_rss_bytes, outputs, skipped_outputs, error, *late) = values  # fmt: skip
+            [truncated] = late or [()]
             return cls(
                 attempt=attempt,
                 job=job,
@@ -78,18 +81,20 @@ class Receipt:
                 outputs=tuple(OutputFile(path=p, size=n, sha256=h) for p, n, h in outputs) if outputs else (),
                 skipped_outputs=skipped_outputs or (),
                 error=error,
+                truncated=tuple((stream, int(count)) for stream, count in truncated),
             )
         except (TypeError, ValueError) as exc:
             raise ReceiptError(f"a worker sent something that is no receipt: {exc}") from exc
 
     def to_wire(self) -> tuple[Any, ...]:
-        """The plain values a worker would have sent."""
-        return (
+        """The plain values a worker would have sent; the last ones only where there is something to say."""
+        values = (
             self.attempt, self.job, self.number, self.worker, self.mode, self.outcome.value, self.exit_code,
             self.signal, self.started, self.seconds, self.cpu_seconds, self.max_rss_bytes,
             tuple((o.path, o.size, o.sha256) for o in self.outputs) if self.outputs else (),
             self.skipped_outputs, self.error,
         )  # fmt: skip
+        return (*values, self.truncated) if self.truncated else values
 
     def checksum(self) -> str:
         """SHA-256, in hex, of the text a journal keeps it as: equal if and only if the receipts are.

@@ -21,6 +21,7 @@ from buildrunner.events import Listener
 from buildrunner.interpreters import choose_python
 from buildrunner.job import FINAL_STATES, Job, JobEvent, JobState, advance
 from buildrunner.ledger import Ledger, RunRow, spec_from_json
+from buildrunner.machine import require_open_files
 from buildrunner.naming import display
 from buildrunner.outputfolder import OutputFolder, reopen
 from buildrunner.plan import Plan, medians
@@ -103,6 +104,7 @@ class BuildServer:
         self._begin()
         python, why = choose_python(options.python, os.environ)
         batch = make_batch(options, python)
+        require_open_files(min(options.slots, len(batch.jobs)))
         with self._signals.handling(handle_signals), ExitStack() as stack:
             stack.callback(self._delivery.close_events)
             self._delivery.check()
@@ -201,6 +203,7 @@ class BuildServer:
 
     def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
         require_directory(run)
+        require_open_files(run.workers)
         with ExitStack() as stack:
             stack.callback(self._delivery.close_events)
             self._delivery.check(resumed=True)

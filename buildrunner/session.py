@@ -25,7 +25,7 @@ from buildrunner.pool import WorkerPool
 from buildrunner.reports.words import command
 from buildrunner.signals import Interrupted, Signals
 from buildrunner.strays import Strays
-from buildrunner.summary import Summary, exit_code, not_packaged, summarise, wall_seconds
+from buildrunner.summary import Summary, exit_code, not_packaged, summarise, truncated, wall_seconds
 
 
 class Session:
@@ -95,7 +95,7 @@ class Session:
                 pool.close()
             self._record_end(loop, before)
             loop.answer_all()
-        self._notices += strays.notices() + not_packaged(self._ledger, self._run)
+        self._notices += strays.notices() + not_packaged(self._ledger, self._run) + truncated(self._ledger, self._run)
         try:
             folder.finish(self._run.key, left_files(self._ledger, self._run))
         except UsageError as exc:
@@ -136,6 +136,7 @@ class Session:
                 "env": environ | {"BUILDRUNNER_WORKER_ID": str(worker)},
                 "cwd": directory,
                 "ready": folder.ready(worker),
+                "limits": (self._options.memory, self._options.max_output),
             }
 
         own_process = self._signals.handled  # whoever hands over its signals is the command, not a program around this

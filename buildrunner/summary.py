@@ -18,6 +18,7 @@ from buildrunner.receipt import Receipt
 from buildrunner.speedup import Parallelism, parallelism
 
 SCHEMA = "buildrunner.run/1"
+_SHOWN = 10  # names in a sentence
 _TIMES = ("wall_seconds", "script_seconds", "concurrency", "bound_seconds", "critical_path_seconds")
 _TOTALS = ("jobs", "passed", "failed", "skipped", "cancelled", "cached", "running", "waiting")
 
@@ -209,9 +210,21 @@ def not_packaged(reader: Reader, run: RunRow) -> tuple[str, ...]:
     found = reader.skipped_outputs(run)
     if not found:
         return ()
-    shown = ", ".join(display(f"{name}: {path}") for name, path in found[:10])
-    more = f" and {len(found) - 10:,} more" if len(found) > 10 else ""
-    return (f"not packaged, because no regular files or not readable: {shown}{more}",)
+    shown = _some([f"{name}: {path}" for name, path in found])
+    return (f"not packaged, because no regular files or not readable: {shown}",)
+
+
+def truncated(reader: Reader, run: RunRow) -> tuple[str, ...]:
+    """One sentence on logs whose middle was cut out; none when all are whole."""
+    found = reader.truncated(run)
+    if not found:
+        return ()
+    return (f"only the beginning and the end of what these printed was kept (--max-output): {_some(found)}",)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(display, names[:_SHOWN])) + more
 
 
 def real_state(reader: Reader, run: RunRow) -> str:
@@ -304,6 +317,7 @@ def attempt_document(
         "stderr": log_path(run, file, "err", number) if logs else None,
         "outputs": [output_path(run, file, o.path) for o in end.outputs],
         "skipped_outputs": [output_path(run, file, path) for path in end.skipped_outputs],
+        "truncated": dict(end.truncated),
         "error": end.error,
     }
 

@@ -77,6 +77,21 @@ class Duration(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # gen
         return sum(float(n) * _UNITS[u] for n, u in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text))
 
 
+class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Bytes from texts like `2G`, `64M`, `512K`, `1.5GiB`, `4096`; units of 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes; a usage error that shows how to write it."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
+        if not found:
+            self.fail(f"{value!r} is no size; write 2G, 64M, 512K or a number of bytes", param, ctx)
+        return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+
+
 class Jobs(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A number of workers, or `auto` for None."""
 

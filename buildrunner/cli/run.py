@@ -14,6 +14,7 @@ import click
 
 from buildrunner.cli.options import (
     Duration,
+    Size,
     WithScriptArguments,
     batch_options,
     choice_options,
@@ -50,6 +51,18 @@ from buildrunner.plan import Order
     show_default=True,
     metavar="TIME",
     help="Between asking a script to end and killing it.",
+)
+@option(
+    "--memory",
+    type=Size(),
+    metavar="SIZE",
+    help="End a script that uses more than this together with all it starts (2G, 512M).",
+)
+@option(
+    "--max-output",
+    type=Size(),
+    metavar="SIZE",
+    help="Keep only the beginning and the end of a log that grows longer than this (64M).",
 )
 @option("--retries", type=int, default=0, show_default=True, metavar="N", help="Further attempts after a failure.")
 @option("-x", "--fail-fast", is_flag=True, help="Start nothing new after the first failure.")

@@ -149,17 +149,19 @@ class Ledger(Reader):
             "UPDATE jobs SET state = ?, lost = lost + ? WHERE id = ? AND state = 'running' AND attempt = ?",
             (state.value, lost, job, receipt.attempt),
         ).rowcount
-        outputs = skipped = None
+        outputs = skipped = truncated = None
         if receipt.outputs:
             outputs = json.dumps([(o.path, o.size, o.sha256) for o in receipt.outputs])
         if receipt.skipped_outputs:
             skipped = json.dumps(receipt.skipped_outputs)
+        if receipt.truncated:
+            truncated = json.dumps(receipt.truncated)
         self._cursor.execute(
-            "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (receipt.attempt, job, receipt.number, receipt.worker, receipt.mode, receipt.outcome.value,
              receipt.exit_code, receipt.signal, receipt.started, receipt.seconds, receipt.cpu_seconds,
              receipt.max_rss_bytes, outputs, skipped, to_sql_or_none(receipt.error), receipt.checksum(),
-             0 if accepted else 1),
+             0 if accepted else 1, truncated),
         )  # fmt: skip
         return accepted == 1
 

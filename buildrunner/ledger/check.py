@@ -229,7 +229,7 @@ def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
         """
         SELECT runs.name, j.name, j.attempt, r.superseded, a.id IS NOT NULL, r.checksum,
                r.attempt, r.number, r.worker, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
-               r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.error
+               r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.error, r.truncated
         FROM receipts r LEFT JOIN jobs j ON j.id = r.job LEFT JOIN runs ON runs.id = j.run
         LEFT JOIN attempts a ON a.id = r.attempt
         """
@@ -257,10 +257,11 @@ def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
 
 def _receipt(job: str, columns: list[Any]) -> Receipt:
     """The receipt a row was made of: the columns stand in the order in which a worker sends it."""
-    attempt, *values, outputs, skipped, error = columns
+    attempt, *values, outputs, skipped, error, truncated = columns
     told = None if error is None else from_sql(error)
     left = json.loads(outputs or "[]"), tuple(json.loads(skipped or "[]"))
-    return Receipt.from_wire((from_sql(attempt), job, *values, *left, told))
+    cut = tuple((stream, count) for stream, count in json.loads(truncated or "[]"))
+    return Receipt.from_wire((from_sql(attempt), job, *values, *left, told, cut))
 
 
 def _parsed(text: Any) -> Any:

@@ -83,6 +83,7 @@ class ResultRow:
     max_rss_bytes: int | None
     outputs: tuple[OutputFile, ...]
     skipped_outputs: tuple[str, ...]
+    truncated: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.err
        a.script_sha256, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
        CASE WHEN j.attempts <= 1 THEN coalesce(r.seconds, 0)
             ELSE (SELECT total(seconds) FROM receipts WHERE job = j.id AND NOT superseded) END,
-       r.cpu_seconds, r.max_rss, r.outputs, r.skipped
+       r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated
 FROM jobs j
 LEFT JOIN attempts a ON a.id = j.attempt
 LEFT JOIN receipts r ON r.attempt = j.attempt
@@ -115,7 +116,7 @@ _ATTEMPTS = """
 SELECT j.run, a.id, a.number, coalesce(r.superseded, 0),
        j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, r.error, a.worker, a.script_sha256, r.mode, r.outcome,
        r.exit_code, r.signal, r.started, r.seconds, coalesce(r.seconds, 0), r.cpu_seconds, r.max_rss, r.outputs,
-       r.skipped
+       r.skipped, r.truncated
 FROM {} a JOIN jobs j ON j.id = a.job LEFT JOIN receipts r ON r.attempt = a.id
 """
 # An attempt that was taken back has no row; should a receipt of it come all the same, that is kept.
@@ -210,6 +211,15 @@ class Reader:
             run.id,
         )
         return [(from_sql(name), path) for name, skipped in rows for path in json.loads(skipped)]
+
+    def truncated(self, run: RunRow) -> list[str]:
+        """The jobs of whose last attempts a log had its middle cut out."""
+        rows = self._query(
+            "SELECT j.name FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
+            "WHERE j.run = ? AND r.truncated IS NOT NULL ORDER BY j.id",
+            run.id,
+        )
+        return [from_sql(name) for (name,) in rows]
 
     def results(self, run: RunRow) -> Iterator[ResultRow]:
         """Every job of a run, in the order in which they were added."""
@@ -428,7 +438,7 @@ def _run_row(row: tuple[Any, ...]) -> RunRow:
 def _result_row(row: tuple[Any, ...]) -> ResultRow:
     (
         id_, name, file, spec, state, attempts, lost, error, worker, sha, mode, outcome, code, signal, started,
-        seconds, total, cpu, rss, outputs, skipped,
+        seconds, total, cpu, rss, outputs, skipped, truncated,
     ) = row  # fmt: skip
     return ResultRow(
         id=id_,
@@ -452,4 +462,5 @@ def _result_row(row: tuple[Any, ...]) -> ResultRow:
         max_rss_bytes=rss,
         outputs=tuple(OutputFile(path=p, size=n, sha256=h) for p, n, h in json.loads(outputs or "[]")),
         skipped_outputs=tuple(json.loads(skipped or "[]")),
+        truncated=tuple((stream, count) for stream, count in json.loads(truncated or "[]")),
     )

@@ -16,7 +16,7 @@ from typing import IO, Any
 FIELDS = (
     "run", "target", "name", "state", "attempt", "attempt_id", "superseded", "outcome", "exit_code", "signal", "mode",
     "seconds", "cpu_seconds", "max_rss_bytes", "started", "worker", "stdout", "stderr", "outputs", "skipped_outputs",
-    "error", "script_sha256",
+    "error", "script_sha256", "truncated",
 )  # fmt: skip
 """Columns, in order."""
 
@@ -47,7 +47,7 @@ def cell(value: Any) -> Any:
     >>> cell("=1+1"), cell("'"), cell("a\udcff"), cell(-1), cell(None), cell(["a"]), cell(True)
     ("'=1+1", "''", '"a\\udcff"', -1, None, '["a"]', 'true')
     """
-    if isinstance(value, bool | list):
+    if isinstance(value, bool | list | dict):
         return json.dumps(value)
     if not isinstance(value, str):
         return value

@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 import time
+from errno import EAGAIN
 from select import POLLIN, poll
 
 from buildrunner.run import outputs
@@ -18,8 +19,11 @@ from buildrunner.run.pidfd import open_pidfd
 
 TYPE_CHECKING = False  # as in typing, which is too big to import here
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
+
+    from buildrunner.run.group import Group
+    from buildrunner.run.limits import Limits, Watch
 
     # The fields of job.Assignment in their order.
     Assignment = tuple[
@@ -31,27 +35,41 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _SIGNALS = [s for s in _signal.valid_signals() if s not in (_signal.SIGKILL, _signal.SIGSTOP)]
 _RSS_MARGIN = 1 << 20  # how much this process may have grown since it last looked at itself
 _LONGEST_POLL = 1e9  # milliseconds; the kernel counts them in 31 bits
+_PATIENCE = 60.0  # seconds a script may wait for the system to have room for one more process
+_BETWEEN_TRIES = 0.05  # seconds
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Slot:
     """What stays from one attempt to the next: the environment, a folder kept ready, the way home.
 
-    `on_message` is called when the queue has something to read while a script runs; it may call `stop`.
+    `on_message` is called when the queue has something to read while a script runs; it may call `stop`. `group` is the
+    control group this process and all its scripts are in, where there is one.
     """
 
     def __init__(
-        self, queue: int, env: dict[str, str], ready: str, worker: int, on_message: Callable[[], None]
+        self,
+        queue: int,
+        env: dict[str, str],
+        ready: str,
+        worker: int,
+        on_message: Callable[[], None],
+        group: Group | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.queue = queue
         self.env = {os.fsencode(k): os.fsencode(v) for k, v in env.items()}
         self.ready = ready
         self.worker = worker
         self.on_message = on_message
+        self.group = group
+        self.limits = limits
+        self.own_pid = os.getpid()
         self.home = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
         self.poller = poll()
         self.poller.register(queue, POLLIN)
         self.pid = 0
+        self.waiting = False  # for room for one more process
         self.hashing = 0
         self.reason: str | None = None
         self.kill_at: float | None = None
@@ -66,17 +84,26 @@ class Slot:
         seconds, cpu, rss = 0.0, 0.0, None
         found: outputs.Found = ((), ())
         placed = False
+        cut: tuple[tuple[str, int], ...] = ()
+        self.reason = self.kill_at = None
         try:
             self._place_folder(output_dir)
             placed = True
             begin = time.monotonic()
-            self._spawn(argv, cwd, env, stdout, stderr)
+            try:
+                self._spawn(argv, cwd, env, stdout, stderr)
+            except BlockingIOError:
+                self._await_room(begin + _PATIENCE, argv, cwd, env, stdout, stderr)
+                begin = time.monotonic()
         except OSError as exc:
             error = _why_not_started(exc, argv, cwd, stdout, None if placed else output_dir)
+            if self.reason:
+                outcome, error = self.reason, None  # it was told to end while it waited for its turn
             if placed:
                 found = self._take_outputs(output_dir)
         else:
-            status, usage = self._watch(None if timeout is None else begin + timeout, grace)
+            watch = self._minder(stdout, stderr) if self.limits else None
+            status, usage = self._watch(None if timeout is None else begin + timeout, grace, watch)
             seconds = time.monotonic() - begin
             cpu = usage.ru_utime + usage.ru_stime
             rss = self._true_rss(usage.ru_maxrss * _RSS_UNIT)
@@ -88,17 +115,23 @@ class Slot:
                 outcome = "exited" if code else "ok"
             if self.reason:
                 outcome = self.reason
+            if watch:
+                if watch.overran():
+                    outcome = self.reason or "out_of_memory"
+                error, cut = watch.why, watch.cut()
             found = self._take_outputs(output_dir)
         receipt = (
             attempt, job, number, self.worker, "cold", outcome, code, signal, started, seconds, cpu, rss,
             *found, error,
         )  # fmt: skip
-        return receipt
+        return (*receipt, cut) if cut else receipt
 
     def stop(self, reason: str, grace: float) -> None:
         """End the running script: TERM now and KILL after `grace` seconds; KILL at once when that is 0."""
         if self.hashing and grace <= 0:
             os.kill(self.hashing, _signal.SIGKILL)  # what it left is then not vouched for
+        if self.waiting:
+            self.reason = self.reason or reason
         if not self.pid or os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
             return  # one that has ended by itself ended in its own way
         self.reason = self.reason or reason
@@ -111,7 +144,9 @@ class Slot:
             self._signal(_signal.SIGKILL)
 
     def close(self) -> None:
-        """Remove the folder kept ready."""
+        """End what is left in the control group, and remove the folder kept ready."""
+        if self.group:
+            self.group.end(self.own_pid)
         try:
             os.rmdir(self.ready)
         except OSError:
@@ -130,7 +165,6 @@ class Slot:
         env = self.env.copy()
         for key, value in extra:
             env[os.fsencode(key)] = os.fsencode(value)
-        self.reason = self.kill_at = None
         if cwd is not None:
             os.chdir(cwd)
         try:
@@ -151,15 +185,51 @@ class Slot:
             if cwd is not None:
                 os.fchdir(self.home)
 
-    def _watch(self, deadline: float | None, grace: float) -> tuple[int, Any]:
-        """Wait for the script's end, minding its deadline and the queue. Returns wait status and usage."""
+    def _await_room(self, until: float, *call: Any) -> None:
+        """Try to start it again and again, minding the queue: others have taken all the processes there may be."""
+        self.waiting = True
+        try:
+            while True:
+                if self.poller.poll(_BETWEEN_TRIES * 1000):
+                    self.on_message()
+                try:
+                    if self.reason:
+                        raise BlockingIOError(EAGAIN, "was told to end before there was room")
+                    return self._spawn(*call)
+                except BlockingIOError:
+                    if self.reason or time.monotonic() > until:
+                        raise
+        finally:
+            self.waiting = False
+
+    def _minder(self, stdout: str, stderr: str) -> Watch:
+        from buildrunner.run import limits
+
+        assert self.limits
+        logs = {"stdout": stdout, "stderr": stderr}
+        return limits.Watch(self.limits, self.pid, self._members, logs)
+
+    def _members(self) -> Iterator[int]:
+        """The processes of the attempt that runs."""
+        from buildrunner.run import limits
+
+        if self.group:
+            return (pid for pid in self.group.members() if pid != self.own_pid)
+        return limits.family(self.pid)
+
+    def _watch(self, deadline: float | None, grace: float, watch: Watch | None) -> tuple[int, Any]:
+        """Wait for the script's end, minding its deadline, its limits and the queue. Returns wait status and usage."""
         pidfd = self.children or os.pidfd_open(self.pid)
         self.poller.register(pidfd, POLLIN)
         try:
             while True:
                 until = self.kill_at if self.kill_at is not None else deadline
                 wait = None if until is None else min(max(0.0, until - time.monotonic()) * 1000, _LONGEST_POLL)
+                if watch:
+                    wait = min(_LONGEST_POLL if wait is None else wait, watch.pause * 1000)
                 ready = self.poller.poll(wait)
+                if watch and watch.over():
+                    self.stop("out_of_memory", 0)
                 if not ready and until is not None and time.monotonic() >= until:
                     if self.kill_at is not None:
                         self.stop(self.reason or "timed_out", 0)
@@ -181,6 +251,8 @@ class Slot:
         self._signal(_signal.SIGKILL)
         _, status, usage = os.wait4(self.pid, 0)
         self.pid = 0
+        if self.group:
+            self.group.end(self.own_pid)  # what left its session
         return status, usage
 
     def _signal(self, number: int) -> None:
@@ -272,6 +344,11 @@ def _why_not_started(exc: OSError, argv: tuple[str, ...], cwd: str | None, stdou
         return f"cannot start: its working directory {cwd} is missing"
     if not os.path.isdir(os.path.dirname(stdout)):
         return f"cannot start: the log folder {os.path.dirname(stdout)} is missing"
+    if exc.errno == EAGAIN:
+        return (
+            f"cannot start {argv[0]}: for {_PATIENCE:.0f} s there was no room for one more process; "
+            "raise the limit with `ulimit -u`, or run fewer at once with -j"
+        )
     if exc.errno == 2:
         return f"cannot start: the program {argv[0]} was not found; install it, or put its folder on PATH"
     return f"cannot start {argv[0]}: {reason}"

@@ -19,6 +19,11 @@ if __name__ == "__main__":
 
 from buildrunner.run import attempt, wire
 
+TYPE_CHECKING = False  # as in typing, which is too big to import here
+if TYPE_CHECKING:
+    from buildrunner.run.group import Group
+    from buildrunner.run.limits import Limits
+
 _QUEUE, _RESULTS = 0, 1
 
 
@@ -37,7 +42,28 @@ class Worker:
         self.ahead: list[attempt.Assignment] = []
         self.current = ""  # the attempt that runs
         self.closing = False
-        self.slot = self.slot_type(_QUEUE, hello["env"], hello["ready"], hello["worker"], self.take_message)
+        self.slot = self.slot_type(
+            _QUEUE, hello["env"], hello["ready"], hello["worker"], self.take_message,
+            *self._control(*hello["groups"], *hello["limits"]),
+        )  # fmt: skip
+
+    def _control(
+        self, own: str | None, limited: str | None, memory: int | None, output: int | None
+    ) -> tuple[Group | None, Limits | None]:
+        """The control group the server has put this process in, and what scripts may use."""
+        group = bounds = None
+        for path in (own, limited):
+            if path:
+                self.note("group", path)  # whoever adopts the journal ends what is left in it
+        if own:
+            from buildrunner.run.group import Group
+
+            group = Group(own)
+        if memory is not None or output is not None:
+            from buildrunner.run import limits
+
+            bounds = limits.Limits(memory, output, limited)
+        return group, bounds
 
     def take_message(self) -> None:
         """Read one message and act on it."""

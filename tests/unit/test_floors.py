@@ -15,8 +15,8 @@ FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "forecast"),
     (
         "assignments", "choice", "config", "control", "delivery", "destination", "doctor", "machine", "interpreters",
-        "scan", "ledger", "ledger.*", "outputfolder", "processes", "removal", "resumable", "strays", "summary", "timed",
-        "package", "reports", "reports.*", "run", "run.*",
+        "scan", "groups", "ledger", "ledger.*", "outputfolder", "processes", "removal", "resumable", "strays", "summary",
+        "timed", "package", "reports", "reports.*", "run", "run.*",
     ),
     ("pool", "loop", "adoption", "bench", "signals"),
     ("server", "session"),
@@ -28,7 +28,7 @@ IMPURE = {"sqlite3", "subprocess", "multiprocessing", "socket", "time", "pathlib
 WORKER_MAY_IMPORT = {
     "__future__", "_signal", "binascii", "errno", "fcntl", "marshal", "os", "select", "stat", "sys", "time",
 }  # fmt: skip
-WORKER_MAY_IMPORT_LATE = {"ast", "hashlib", "_sha2", "_sha256"}
+WORKER_MAY_IMPORT_LATE = {"ast", "ctypes", "hashlib", "_sha2", "_sha256"}
 
 
 def modules() -> dict[str, Path]:

@@ -32,6 +32,7 @@ FULL = Receipt(
     outputs=(OutputFile(path="data/x\n.txt", size=3, sha256="ab" * 32),),
     skipped_outputs=("pipe",),
     error="said something",
+    truncated=(("stdout", 1_000_000),),
 )
 CHANGED: dict[str, Any] = {
     "attempt": "0190-b",
@@ -49,6 +50,7 @@ CHANGED: dict[str, Any] = {
     "outputs": (),
     "skipped_outputs": ("pipe", "socket"),
     "error": None,
+    "truncated": (("stdout", 1_000_001),),
 }
 
 
@@ -91,6 +93,12 @@ def test_the_checksum_depends_on_the_values_alone() -> None:
     assert r.checksum() == hashlib.sha256(canonical).hexdigest()
 
 
+def test_a_whole_log_is_written_as_it_was_before_logs_could_be_cut() -> None:
+    whole = replace(FULL, truncated=())
+    assert whole.to_wire() == FULL.to_wire()[:-1]
+    assert Receipt.from_wire(whole.to_wire()) == whole
+
+
 def test_only_ok_has_passed() -> None:
     assert [o for o in Outcome if replace(FULL, outcome=o).passed] == [Outcome.OK]
 
@@ -102,7 +110,8 @@ WIRE = to_wire(FULL)
     "values",
     [
         (),
-        WIRE[:-1],
+        WIRE[:-2],
+        (*WIRE[:-1], "stdout"),
         (*WIRE, None),
         (*WIRE[:5], "fine", *WIRE[6:]),
         (*WIRE[:5], None, *WIRE[6:]),
@@ -157,7 +166,7 @@ def run(slot: Slot, tmp_path: Path) -> Callable[..., Receipt]:
             "grace": 0.0,
         }
         wire = slot.run(Assignment(**{**values, **change}).to_wire())  # type: ignore[arg-type]
-        assert len(wire) == len(fields(Receipt))
+        assert len(wire) == len(fields(Receipt)) - 1  # nothing was truncated
         return Receipt.from_wire(wire)
 
     return run

@@ -1,0 +1,111 @@
+"""Control groups (version 2) for the workers, below this process's own group, where it may make them.
+
+    own group/buildrunner-RUN-N/          worker N, its script, and everything that one starts
+             /buildrunner-RUN-N.memory/   the script and its own, where the kernel is to mind how much memory they use
+
+A worker is moved once, when it starts; what it starts is born in its group. So nothing is paid an attempt but one look
+at the list of members, and what escaped from its script's session is found even when it hides its environment.
+"""
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from buildrunner import machine
+from buildrunner.run import group
+
+_PREFIX = "buildrunner-"
+_ASIDE = _PREFIX + "server-"
+_FORGOTTEN = 60.0  # seconds; an empty group this old belongs to no worker that is just starting
+
+
+def possible() -> bool:
+    """Whether workers get groups here; looks only."""
+    own = _own()
+    return own is not None and os.access(own, os.W_OK) and os.access(own / "cgroup.procs", os.W_OK)
+
+
+def make(name: str) -> str | None:
+    """An empty group for one worker; None where this process may not make one."""
+    own = _own()
+    if own is None:
+        return None
+    path = str(own / (_PREFIX + name))
+    try:
+        os.mkdir(path)
+    except OSError:
+        return None
+    return path
+
+
+def make_limited(name: str, memory: int) -> str | None:
+    """A group whose processes the kernel ends, all of them, when they use more than so many bytes; None without one."""
+    path = make(name + ".memory") if _has_memory_controller() else None
+    if path is None:
+        return None
+    try:
+        Path(path, "memory.max").write_text(str(memory))
+        Path(path, "memory.oom.group").write_text("1")
+    except OSError:
+        group.remove(path)
+        return None
+    with suppress(OSError):  # not there where nothing is swapped
+        Path(path, "memory.swap.max").write_text("0")
+    return path
+
+
+def _has_memory_controller() -> bool:
+    """Whether groups below our own can limit memory, after having asked for it."""
+    own = _own()
+    if own is None:
+        return False
+    with suppress(OSError):
+        control = own / "cgroup.subtree_control"
+        if "memory" in control.read_text().split():
+            return True
+        if "memory" not in (own / "cgroup.controllers").read_text().split():
+            return False
+        # A group whose processes are limited one by one may hold none itself: if we are alone in it we move.
+        if (own / "cgroup.procs").read_text().split() == [str(os.getpid())] and (own / "cgroup.type").exists():
+            aside = own / f"{_ASIDE}{os.getpid()}"
+            aside.mkdir()
+            (aside / "cgroup.procs").write_text(str(os.getpid()))
+        control.write_text("+memory")
+        return True
+    return False
+
+
+def enter(path: str, pid: int) -> bool:
+    """Move a process there, and with it all that it will start; where that is refused the group is removed."""
+    try:
+        with open(path + "/cgroup.procs", "wb", buffering=0) as file:
+            file.write(b"%d" % pid)
+    except OSError:
+        group.remove(path)
+        return False
+    return True
+
+
+def remove(path: str) -> int:
+    """End everything in a group made here, and remove it; returns how many processes that were."""
+    return group.remove(path) if os.path.basename(path).startswith(_PREFIX) else 0
+
+
+def tidy() -> None:
+    """Remove the empty groups of servers that were killed."""
+    own = _own()
+    if own is None:
+        return
+    with suppress(OSError):
+        for name in os.listdir(own):
+            path = os.path.join(own, name)
+            if name.startswith(_PREFIX) and time.time() - os.stat(path).st_mtime > _FORGOTTEN:
+                with suppress(OSError):
+                    os.rmdir(path)  # only an empty one goes
+
+
+def _own() -> Path | None:
+    """The group we were started in."""
+    own = machine.own_group()
+    return own.parent if own and own.name.startswith(_ASIDE) else own

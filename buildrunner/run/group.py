@@ -1,0 +1,102 @@
+"""Ending what is in a control group (version 2): whatever a process starts stays in its group, however far it runs.
+
+A new session, a second fork and a cleared environment lead out of a process group and out of sight, not out of here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+_KILL = 9
+_DEATH_SECONDS = 1.0  # what killed processes may take to die before they are left to themselves
+_READ = 1 << 16
+
+
+class Group:
+    """A group, by its folder. Raises OSError where there is none."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.list = os.open(path + "/cgroup.procs", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            os.close(self.folder)
+            raise
+
+    def members(self) -> list[int]:
+        """The processes in it, without those in groups below."""
+        found = [int(pid) for pid in os.pread(self.list, _READ, 0).split()]
+        return [pid for pid in found if pid]  # 0 stands for one of a foreign pid namespace
+
+    def end(self, spare: int = 0) -> int:
+        """KILL everything in it and below but this one process, and wait until that is gone; groups below go too.
+
+        Returns how many processes that were.
+        """
+        ended: set[int] = set()
+        if os.fstat(self.folder).st_nlink > 2:  # a script made groups of its own
+            for name in os.listdir(self.folder):
+                if os.path.isdir(f"{self.path}/{name}"):
+                    remove(f"{self.path}/{name}")
+        deadline = time.monotonic() + _DEATH_SECONDS
+        while others := [pid for pid in self.members() if pid != spare]:
+            for pid in others:
+                try:
+                    os.kill(pid, _KILL)
+                except (ProcessLookupError, PermissionError):
+                    pass
+            ended.update(others)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.0005)  # then look again: one of them may just have forked
+        return len(ended)
+
+    def close(self) -> None:
+        """Hold it no longer."""
+        os.close(self.list)
+        os.close(self.folder)
+
+
+class MemoryGroup(Group):
+    """A group for one script after another, of whose processes the kernel ends all when they use too much memory."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.entrance = os.open(path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+        self.events = os.open(path + "/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+        self.kills = self._count()
+
+    def take(self, pid: int) -> None:
+        """Move a process there."""
+        try:
+            os.write(self.entrance, b"%d" % pid)
+        except OSError:
+            pass  # it has ended already
+
+    def overran(self) -> bool:
+        """Whether the kernel has ended processes since this was asked last."""
+        before, self.kills = self.kills, self._count()
+        return self.kills != before
+
+    def _count(self) -> bytes:
+        return os.pread(self.events, _READ, 0).partition(b"oom_kill ")[2].partition(b"\n")[0]
+
+
+def remove(path: str) -> int:
+    """KILL everything in a group and below, and remove it; what is no group, or cannot be removed, is left.
+
+    Returns how many processes were in it.
+    """
+    try:
+        group = Group(path)
+    except OSError:
+        return 0
+    ended = group.end()
+    group.close()
+    try:
+        os.rmdir(path)
+    except OSError:
+        pass
+    return ended
