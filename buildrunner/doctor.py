@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from buildrunner import __version__, machine
+from buildrunner import __version__, groups, machine
 from buildrunner.errors import BuildrunnerError
 from buildrunner.interpreters import BY_SUFFIX, choose_python
 from buildrunner.ledger import Reader, lock, store, strangers
@@ -311,25 +311,34 @@ def _control() -> Iterator[Finding]:
         means = "scripts are waited for in another way, a little later noticed; a newer kernel (5.3) has it"
         yield degraded("pidfd", "not offered", means, available=False)
     environments = os.access(f"/proc/{os.getpid()}/environ", os.R_OK)
-    facts = {"subreaper": is_subreaper_possible(), "environments": environments}
-    if all(facts.values()):
-        text = "what leaves its script's process group becomes ours, and is ended by the attempt's id"
+    group = groups.possible()
+    facts = {"control_group": group, "subreaper": is_subreaper_possible(), "environments": environments}
+    if group:
+        text = "what leaves its script's process group stays in a control group, and is ended with the script"
+        yield Finding(topic="descendants", text=text, facts=facts)
+    elif facts["subreaper"] and environments:
+        text = (
+            "what leaves its script's process group becomes ours, and is ended with the script by the attempt's id in "
+            "its environment; one that clears its environment too is ended with the run (no control group is writable)"
+        )
         yield Finding(topic="descendants", text=text, facts=facts)
     else:
         lacking = "no /proc" if not environments else "no subreaper"
         means = "a script's daemon may outlive it; only its process group is ended for certain"
-        yield degraded("descendants", lacking, means, **facts)
+        yield degraded("descendants", f"{lacking}, no control group", means, **facts)
 
 
 def _control_groups() -> Iterator[Finding]:
     group = machine.own_group()
     if group is None:
-        text, facts = "no version 2 here", {"version_2": False, "writable": False}
+        text, facts = "no version 2 here", {"version_2": False, "writable": False, "memory": False}
     else:
-        writable = os.access(group / "cgroup.procs", os.W_OK)
-        text = f"version 2 at {display(str(group))}, {'writable' if writable else 'not writable'}"
-        facts = {"version_2": True, "writable": writable}
-    yield Finding(topic="control groups", text=f"{text}; this version uses none for its scripts", facts=facts)
+        facts = {"version_2": True, "writable": groups.possible(), "memory": groups.offers_memory()}
+        text = f"version 2 at {display(str(group))}, " + (
+            "each worker gets one of its own" if facts["writable"] else "not writable, so workers get none"
+        )
+    limit = "kept by the kernel" if facts["memory"] else "kept by looking ten times a second or more often"
+    yield Finding(topic="control groups", text=f"{text}; --memory is {limit}", facts=facts)
 
 
 def _limits() -> Iterator[Finding]:

@@ -41,7 +41,7 @@ def make(name: str) -> str | None:
 
 def make_limited(name: str, memory: int) -> str | None:
     """A group whose processes the kernel ends, all of them, when they use more than so many bytes; None without one."""
-    path = make(name + ".memory") if _has_memory_controller() else None
+    path = make(name + ".memory") if _ask_for_memory() else None
     if path is None:
         return None
     try:
@@ -55,25 +55,42 @@ def make_limited(name: str, memory: int) -> str | None:
     return path
 
 
-def _has_memory_controller() -> bool:
-    """Whether groups below our own can limit memory, after having asked for it."""
+def offers_memory() -> bool:
+    """Whether groups below our own could limit memory; looks only."""
     own = _own()
-    if own is None:
+    if own is None or not possible():
+        return False
+    with suppress(OSError):
+        if "memory" in (own / "cgroup.subtree_control").read_text().split():
+            return True
+        offered = "memory" in (own / "cgroup.controllers").read_text().split()
+        return offered and os.access(own / "cgroup.subtree_control", os.W_OK) and (_is_root(own) or _alone(own))
+    return False
+
+
+def _ask_for_memory() -> bool:
+    """Have the groups below our own limit memory; whether they can now."""
+    own = _own()
+    if own is None or not offers_memory():
         return False
     with suppress(OSError):
         control = own / "cgroup.subtree_control"
-        if "memory" in control.read_text().split():
-            return True
-        if "memory" not in (own / "cgroup.controllers").read_text().split():
-            return False
-        # A group whose processes are limited one by one may hold none itself: if we are alone in it we move.
-        if (own / "cgroup.procs").read_text().split() == [str(os.getpid())] and (own / "cgroup.type").exists():
-            aside = own / f"{_ASIDE}{os.getpid()}"
-            aside.mkdir()
-            (aside / "cgroup.procs").write_text(str(os.getpid()))
-        control.write_text("+memory")
+        if "memory" not in control.read_text().split():
+            if not _is_root(own):  # a group may hold processes or limit the groups below it, not both: so we move
+                aside = own / f"{_ASIDE}{os.getpid()}"
+                aside.mkdir()
+                (aside / "cgroup.procs").write_text(str(os.getpid()))
+            control.write_text("+memory")
         return True
     return False
+
+
+def _is_root(group: Path) -> bool:
+    return not (group / "cgroup.type").exists()
+
+
+def _alone(group: Path) -> bool:
+    return (group / "cgroup.procs").read_text().split() == [str(os.getpid())]
 
 
 def enter(path: str, pid: int) -> bool:

@@ -15,8 +15,8 @@ FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "forecast"),
     (
         "assignments", "choice", "config", "control", "delivery", "destination", "doctor", "machine", "interpreters",
-        "scan", "groups", "ledger", "ledger.*", "outputfolder", "processes", "removal", "resumable", "strays", "summary",
-        "timed", "package", "reports", "reports.*", "run", "run.*",
+        "scan", "groups", "ledger", "ledger.*", "outputfolder", "processes", "removal", "resumable", "strays",
+        "summary", "timed", "package", "reports", "reports.*", "run", "run.*",
     ),
     ("pool", "loop", "adoption", "bench", "signals"),
     ("server", "session"),

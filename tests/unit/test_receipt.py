@@ -122,7 +122,20 @@ WIRE = to_wire(FULL)
         5,
         "receipt",
     ],
-    ids=["empty", "short", "long", "outcome", "no-outcome", "list", "output", "outputs", "none", "number", "text"],
+    ids=[
+        "empty",
+        "short",
+        "no pairs",
+        "long",
+        "outcome",
+        "no-outcome",
+        "list",
+        "output",
+        "outputs",
+        "none",
+        "number",
+        "text",
+    ],
 )
 def test_what_is_no_receipt_is_refused(values: Any) -> None:
     with pytest.raises(ReceiptError, match="no receipt"):
