@@ -66,15 +66,19 @@ def command(
         if not follow and result.attempts == 0:
             click.echo(f"{display(result.name)} has not run yet (it is {row_ending(result)})", err=True)
             return 0
-        if not _copy(streams, follow=follow and number is None, ended=ended):
+        capped = row.options.get("max_output") is not None
+        if not _copy(streams, follow=follow and number is None, ended=ended, capped=capped):
             click.echo(f"the logs of {display(result.name)} in run {row.name} are no longer there", err=True)
     finally:
         reader.close()
     return 0
 
 
-def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool]) -> bool:
-    """Copy the logs to stdout, on a terminal without what could move its cursor. False when there are none."""
+def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool], capped: bool) -> bool:
+    """Copy the logs to stdout, on a terminal without what could move its cursor. False when there are none.
+
+    Of `capped` logs the middle may have been given back to the disk while their script still writes.
+    """
     files: dict[str, BinaryIO] = {}
     said = ""
     while True:
@@ -85,7 +89,7 @@ def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool]) -
                     files[suffix] = open(path, "rb", buffering=0)  # noqa: SIM115
                 except FileNotFoundError:
                     continue
-            while chunk := files[suffix].read(_CHUNK):
+            while chunk := files[suffix].read(_next_data(files[suffix]) if capped else _CHUNK):
                 if len(streams) > 1 and suffix != said and (suffix == "err" or said):
                     click.echo(f"--- std{suffix} ---", err=True)
                 said = suffix
@@ -97,6 +101,20 @@ def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool]) -
     for file in files.values():
         file.close()
     return bool(files)
+
+
+def _next_data(file: BinaryIO) -> int:
+    """Go on where there is something to read again, and say what is left out; returns how much can be read there."""
+    here, fd = file.tell(), file.fileno()
+    try:
+        data = os.lseek(fd, here, os.SEEK_DATA)
+        hole = os.lseek(fd, data, os.SEEK_HOLE)
+    except OSError:  # at the end, or beyond it once the log was cut
+        return 0
+    os.lseek(fd, data, os.SEEK_SET)
+    if data > here:
+        click.echo(f"--- {data - here:,} bytes are left out (--max-output) ---", err=True)
+    return min(hole - data, _CHUNK)
 
 
 def _write(chunk: bytes) -> None:

@@ -192,13 +192,12 @@ class Slot:
             while True:
                 if self.poller.poll(_BETWEEN_TRIES * 1000):
                     self.on_message()
+                if self.reason or time.monotonic() > until:
+                    raise BlockingIOError(EAGAIN, "no room for one more process")
                 try:
-                    if self.reason:
-                        raise BlockingIOError(EAGAIN, "was told to end before there was room")
                     return self._spawn(*call)
                 except BlockingIOError:
-                    if self.reason or time.monotonic() > until:
-                        raise
+                    pass
         finally:
             self.waiting = False
 

@@ -171,11 +171,11 @@ def test_threads_that_crowd_the_cpus(workspace: Any) -> None:
 def test_one_cpu_and_few_open_files(workspace: Any) -> None:
     def hold_back() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (26, 26))
 
     found = ask(workspace, preexec_fn=hold_back)
     assert (found["cpus"]["verdict"], found["cpus"]["facts"]["usable"]) == ("degraded", 1)
-    assert (found["limits"]["verdict"], found["limits"]["facts"]["open_files"]) == ("degraded", 32)
+    assert (found["limits"]["verdict"], found["limits"]["facts"]["open_files"]) == ("degraded", 26)
     assert "ulimit -n" in found["limits"]["means"]
 
 
