@@ -119,7 +119,7 @@ def test_scripts_of_other_languages(workspace: Any) -> None:
     assert workspace.run("verify", "result.zip").code == 0
 
 
-def test_timeouts(workspace: Any) -> None:
+def test_s10_s28_timeouts(workspace: Any) -> None:
     """The limit leaves every script ample time to get ready for the signal: a shell needs a millisecond or two."""
     forever = "while :; do sleep 0.1; done"
     scripts = {

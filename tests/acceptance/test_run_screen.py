@@ -51,7 +51,7 @@ def test_colour_and_width(workspace: Any) -> None:
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_nobody_reads_what_it_says(workspace: Any, stream: str) -> None:
+def test_s11_nobody_reads_what_it_says(workspace: Any, stream: str) -> None:
     """`buildrunner run src | head -1`: the run goes on, quietly, and ends as it would have."""
     workspace.scripts(a="print(1)", b=workspace.note("end"))
     reader, writer = os.pipe()

@@ -153,7 +153,7 @@ def test_ctrl_c_after_the_deadline_kills(workspace: Any, wait_until: Any) -> Non
     ],
     ids=lambda value: " then ".join(n.name for n in value) if isinstance(value, list) else None,
 )
-def test_signals(workspace: Any, wait_until: Any, numbers: list[signal.Signals], code: int) -> None:
+def test_s07_s08_signals(workspace: Any, wait_until: Any, numbers: list[signal.Signals], code: int) -> None:
     """The first asks what runs to end, the second kills it; the report is written, and the first decides the code."""
     workspace.scripts(a=endless(workspace, DEAF), b=workspace.note("end"))
     grace = "200ms" if len(numbers) == 1 else "1h"

@@ -284,7 +284,7 @@ def test_two_folders_with_a_script_of_one_name_are_both_packaged_whole(place: Ca
 # What changed after a script had ended
 
 
-def test_an_output_that_changed_is_packaged_and_told(place: Callable[..., Path]) -> None:
+def test_s37_an_output_that_changed_is_packaged_and_told(place: Callable[..., Path]) -> None:
     folder = place(scripts=SCRIPTS)
     run()
     assert again()[1] == ()
@@ -307,7 +307,7 @@ REPLACEMENTS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", REPLACEMENTS)
-def test_an_output_that_is_gone_is_left_out_and_told(place: Callable[..., Path], how: str) -> None:
+def test_s37_an_output_that_is_gone_is_left_out_and_told(place: Callable[..., Path], how: str) -> None:
     folder = place(scripts=SCRIPTS)
     run()
     path = folder / "python_output/files/b.py/sub/data"
@@ -328,7 +328,7 @@ def test_a_log_that_is_gone_is_left_out(place: Callable[..., Path], how: str) ->
     assert by_name["a.py"]["stdout"] is None
 
 
-def test_what_changes_while_it_is_packaged_stops_it(
+def test_s37_what_changes_while_it_is_packaged_stops_it(
     place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = place(scripts=SCRIPTS)

@@ -17,7 +17,7 @@ BIG = "import os; open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/big', 'wb').writ
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_resume_makes_the_zip_that_was_cut_off(workspace: Any, wait_until: Any, number: signal.Signals) -> None:
+def test_s05_resume_makes_the_zip_that_was_cut_off(workspace: Any, wait_until: Any, number: signal.Signals) -> None:
     workspace.scripts(a="print(1)")
     workspace.run("run", "src")
     old = (workspace.path / "result.zip").read_bytes()

@@ -39,7 +39,7 @@ def ended(workspace: Any) -> list[str]:
     return [job[0] for job, _, _ in workspace.notes("end")]
 
 
-def test_a_killed_server_takes_everything_along_and_resume_does_the_rest(
+def test_s01_a_killed_server_takes_everything_along_and_resume_does_the_rest(
     workspace: Any, half_done: Any, wait_until: Any, alive: Any
 ) -> None:
     below = processes_below(workspace, half_done.pid)
@@ -76,7 +76,7 @@ def test_a_killed_server_takes_everything_along_and_resume_does_the_rest(
     assert len(ended(workspace)) == 6
 
 
-def test_what_ended_unseen_is_adopted_and_not_run_again(workspace: Any, half_done: Any, wait_until: Any) -> None:
+def test_s04_what_ended_unseen_is_adopted_and_not_run_again(workspace: Any, half_done: Any, wait_until: Any) -> None:
     """Between a script's end and the commit: the server is stopped, the scripts end, the server is killed."""
     half_done.send_signal(signal.SIGSTOP)
     workspace.open("gate")
@@ -98,7 +98,7 @@ def test_what_ended_unseen_is_adopted_and_not_run_again(workspace: Any, half_don
     workspace.run("verify", "result.zip")
 
 
-def test_a_failure_that_ended_unseen_is_adopted_too(workspace: Any, wait_until: Any) -> None:
+def test_s04_a_failure_that_ended_unseen_is_adopted_too(workspace: Any, wait_until: Any) -> None:
     workspace.scripts(
         a=workspace.note("start") + workspace.until("gate") + workspace.note("end") + "exit(3)",
         b="print(1)",
@@ -117,7 +117,7 @@ def test_a_failure_that_ended_unseen_is_adopted_too(workspace: Any, wait_until: 
     assert len(workspace.notes("start")) == 1
 
 
-def test_a_journal_cut_short_loses_only_its_last_line(workspace: Any, half_done: Any, wait_until: Any) -> None:
+def test_s04_a_journal_cut_short_loses_only_its_last_line(workspace: Any, half_done: Any, wait_until: Any) -> None:
     half_done.send_signal(signal.SIGSTOP)
     workspace.open("gate")
     journals = list((workspace.path / ".buildrunner" / "runs").glob("*/*.journal"))
@@ -133,7 +133,7 @@ def test_a_journal_cut_short_loses_only_its_last_line(workspace: Any, half_done:
     assert len(ended(workspace)) == 7
 
 
-def test_killed_again_and_again(workspace: Any, wait_until: Any) -> None:
+def test_s01_killed_again_and_again(workspace: Any, wait_until: Any) -> None:
     """Every resumption is killed too, each at another share of the work; then one goes through."""
     for number in range(60):
         workspace.script(f"s{number:02}.sh", 'echo "end $BUILDRUNNER_JOB_NAME $BUILDRUNNER_ATTEMPT_ID $$" >> witness\n')
@@ -157,7 +157,7 @@ def test_killed_again_and_again(workspace: Any, wait_until: Any) -> None:
     workspace.run("verify", "result.zip")
 
 
-def test_server_and_worker_killed_at_once(workspace: Any, half_done: Any, wait_until: Any, alive: Any) -> None:
+def test_s01_s02_server_and_worker_killed_at_once(workspace: Any, half_done: Any, wait_until: Any, alive: Any) -> None:
     """Nobody is left to end the scripts then: `resume` does, before it runs anything."""
     workers = workspace.children(half_done.pid)
     scripts = [script for worker in workers for script in workspace.children(worker)]
@@ -175,7 +175,7 @@ def test_server_and_worker_killed_at_once(workspace: Any, half_done: Any, wait_u
     assert sorted(ended(workspace)) == list("abcdef")
 
 
-def test_a_first_interrupt_asks_and_reports(workspace: Any, wait_until: Any) -> None:
+def test_s07_a_first_interrupt_asks_and_reports(workspace: Any, wait_until: Any) -> None:
     workspace.scripts(
         a="import signal, sys, time\nsignal.signal(15, lambda *_: (print('asked to end', flush=True), sys.exit(0)))\n"
         + workspace.note("start")
@@ -199,7 +199,7 @@ def test_a_first_interrupt_asks_and_reports(workspace: Any, wait_until: Any) -> 
     assert "stopping" in done.err
 
 
-def test_a_second_interrupt_kills_at_once(workspace: Any, wait_until: Any) -> None:
+def test_s07_a_second_interrupt_kills_at_once(workspace: Any, wait_until: Any) -> None:
     workspace.scripts(
         a="import signal, time\nsignal.signal(15, lambda *_: "
         + "print('asked', flush=True))\n"
@@ -218,7 +218,7 @@ def test_a_second_interrupt_kills_at_once(workspace: Any, wait_until: Any) -> No
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_run_resume_carries_on_what_a_signal_ended(
+def test_s07_s08_run_resume_carries_on_what_a_signal_ended(
     workspace: Any, half_done: Any, number: signal.Signals, code: int
 ) -> None:
     half_done.send_signal(number)
@@ -269,7 +269,7 @@ def test_resume_while_the_run_lives_is_refused(workspace: Any, half_done: Any) -
     assert workspace.finish(half_done, code=0).document["totals"]["passed"] == 6
 
 
-def test_a_server_stopped_and_continued(workspace: Any, half_done: Any, wait_until: Any) -> None:
+def test_s09_a_server_stopped_and_continued(workspace: Any, half_done: Any, wait_until: Any) -> None:
     half_done.send_signal(signal.SIGSTOP)
     workspace.open("gate")
     wait_until(lambda: len(ended(workspace)) == 4)
@@ -314,7 +314,7 @@ def packaging(workspace: Any, wait_until: Any) -> Any:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_ended_while_packaging(workspace: Any, packaging: Any, number: signal.Signals) -> None:
+def test_s05_ended_while_packaging(workspace: Any, packaging: Any, number: signal.Signals) -> None:
     """The old zip is whole, nothing half-written lies about, and `package` makes the new one."""
     old = (workspace.path / "result.zip").read_bytes()
     packaging.send_signal(number)

@@ -19,7 +19,7 @@ def worker_of(workspace: Any, server: int, script: int) -> int:
     return worker
 
 
-def test_a_killed_worker_takes_its_script_along_and_the_job_is_run_again(
+def test_s02_a_killed_worker_takes_its_script_along_and_the_job_is_run_again(
     workspace: Any, wait_until: Any, alive: Any
 ) -> None:
     workspace.scripts(
@@ -57,7 +57,7 @@ def test_a_lost_attempt_spends_no_retry(workspace: Any, wait_until: Any) -> None
     assert (result["state"], result["attempts"], result["lost"]) == ("passed", 3, 1)
 
 
-def test_a_job_whose_worker_dies_every_time_fails_in_the_end(workspace: Any, wait_until: Any) -> None:
+def test_s02_a_job_whose_worker_dies_every_time_fails_in_the_end(workspace: Any, wait_until: Any) -> None:
     workspace.scripts(a=workspace.note("start") + workspace.until("never"), b="print(1)")
     run = workspace.start("run", "src", "--json", "--retries", "9", "-j", "2")
     for number in range(1, 5):
@@ -87,7 +87,7 @@ def test_idle_workers_may_die_too(workspace: Any, wait_until: Any) -> None:
     assert [r["attempts"] for r in done.document["results"]] == [1, 1]
 
 
-def test_scripts_that_kill_their_parent(workspace: Any) -> None:
+def test_s29_scripts_that_kill_their_parent(workspace: Any) -> None:
     """More of them than workers: each fails as lost, and everybody else runs."""
     for number in range(3):
         workspace.script(f"killer{number}.py", "import os, time; os.kill(os.getppid(), 9); time.sleep(600)")
@@ -101,7 +101,7 @@ def test_scripts_that_kill_their_parent(workspace: Any) -> None:
     assert done.document["state"] == "finished"
 
 
-def test_a_stopped_worker_goes_on_when_continued(workspace: Any, wait_until: Any) -> None:
+def test_s09_a_stopped_worker_goes_on_when_continued(workspace: Any, wait_until: Any) -> None:
     workspace.scripts(a=workspace.note("start") + workspace.until("gate") + workspace.note("end"))
     run = workspace.start("run", "src", "--json")
     [(_, _, script)] = wait_until(lambda: workspace.notes("start"))
@@ -164,7 +164,7 @@ ENDINGS: dict[str, tuple[str, tuple[str, int | None, int | None]]] = {
 }
 
 
-def test_every_way_of_ending(workspace: Any) -> None:
+def test_s03_s16_s18_s19_s20_s22_s23_s26_s27_every_way_of_ending(workspace: Any) -> None:
     """All of them through the same two workers, twice the same mess before and after a decent script."""
     for name, (text, _) in ENDINGS.items():
         workspace.script(f"{name}.py", text)
@@ -178,7 +178,7 @@ def test_every_way_of_ending(workspace: Any) -> None:
     workspace.run("verify", "result.zip")
 
 
-def test_what_one_script_does_to_itself_the_next_does_not_feel(workspace: Any) -> None:
+def test_s17_what_one_script_does_to_itself_the_next_does_not_feel(workspace: Any) -> None:
     ask = (
         "import json, os, resource, signal; m = os.umask(0)\n"
         "print(json.dumps([os.getcwd(), m, resource.getrlimit(resource.RLIMIT_NOFILE), os.nice(0), dict(os.environ)"
@@ -225,7 +225,7 @@ os.read(reader, 1)
 """
 
 
-def test_a_daemon_in_a_session_of_its_own_outlives_neither_attempt_nor_run(
+def test_s13_a_daemon_in_a_session_of_its_own_outlives_neither_attempt_nor_run(
     workspace: Any, wait_until: Any, alive: Any
 ) -> None:
     """It still holds the script's stdout, too: the attempt ends when the script does."""
@@ -240,7 +240,9 @@ def test_a_daemon_in_a_session_of_its_own_outlives_neither_attempt_nor_run(
 
 
 @pytest.mark.parametrize("ending", ["timeout", "interrupt"])
-def test_a_daemon_ends_with_a_script_that_is_ended(workspace: Any, wait_until: Any, alive: Any, ending: str) -> None:
+def test_s13_a_daemon_ends_with_a_script_that_is_ended(
+    workspace: Any, wait_until: Any, alive: Any, ending: str
+) -> None:
     workspace.scripts(a=DAEMON + workspace.note("start") + "time.sleep(600)")
     run = workspace.start("run", "src", "--json", "--timeout", "2s" if ending == "timeout" else "60s", "--grace", "1s")
     wait_until(lambda: workspace.notes("start"))
@@ -259,7 +261,7 @@ def test_a_script_that_leaves_many_processes(workspace: Any) -> None:
     assert workspace.left() == []
 
 
-def test_multiprocessing_in_a_script(workspace: Any) -> None:
+def test_s25_multiprocessing_in_a_script(workspace: Any) -> None:
     for method in ("fork", "spawn", "forkserver"):
         workspace.script(
             f"{method}.py",
@@ -288,7 +290,7 @@ def test_peak_memory_is_the_scripts_own(workspace: Any, library: bool) -> None:
     assert small is None or 2 * MIB < small < 40 * MIB
 
 
-def test_outputs_that_are_no_files_are_skipped_and_listed(workspace: Any) -> None:
+def test_s36_outputs_that_are_no_files_are_skipped_and_listed(workspace: Any) -> None:
     workspace.scripts(
         a="import os, socket; os.chdir(os.environ['BUILDRUNNER_OUTPUT_DIR']); os.mkfifo('pipe'); os.mkdir('empty')\n"
         "os.symlink('/etc/passwd', 'link'); os.symlink('.', 'loop'); socket.socket(socket.AF_UNIX).bind('sock')\n"
@@ -342,7 +344,7 @@ def test_a_script_deleted_or_changed_after_the_scan(workspace: Any) -> None:
     assert workspace.log("c.py") == b"2\n"
 
 
-def test_many_short_scripts_with_workers_dying_among_them(workspace: Any, wait_until: Any) -> None:
+def test_s02_many_short_scripts_with_workers_dying_among_them(workspace: Any, wait_until: Any) -> None:
     """The witness lies outside our code: every job ended once as recorded, whatever was killed."""
     for number in range(120):
         workspace.script(f"s{number:03}.sh", 'echo "end $BUILDRUNNER_JOB_NAME $BUILDRUNNER_ATTEMPT_ID $$" >> witness\n')
