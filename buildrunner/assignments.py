@@ -14,17 +14,21 @@ _SCRIPT_CHUNK = 1 << 15
 
 
 class AttemptIds:
-    """Makes the ids of attempts: UUIDs that sort in the order in which they were made."""
+    """Makes the ids of attempts: UUIDs that sort in the order in which they were made.
+
+    Their time goes on evenly from when this was made, however the wall clock is set meanwhile.
+    """
 
     def __init__(self) -> None:
         self._last = 0
+        self._ahead = time.time_ns() - time.monotonic_ns()
 
     def new(self) -> str:
         """A UUID whose first 48 bits are the time in milliseconds (RFC 9562, version 7)."""
-        value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+        value = ((self._ahead + time.monotonic_ns()) // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
         value = value & ~(0xF << 76) | 7 << 76
         value = value & ~(0x3 << 62) | 2 << 62
-        self._last = max(value, self._last + 1)  # also within a millisecond, and when the clock is set back
+        self._last = max(value, self._last + 1)  # also within a millisecond
         text = f"{self._last:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from buildrunner import machine
 from buildrunner.run import group
 
+_MOUNTS = "/sys/fs/cgroup/"
 _PREFIX = "buildrunner-"
 _ASIDE = _PREFIX + "server-"
 _FORGOTTEN = 60.0  # seconds; an empty group this old belongs to no worker that is just starting
@@ -106,7 +107,8 @@ def enter(path: str, pid: int) -> bool:
 
 def remove(path: str) -> int:
     """End everything in a group made here, and remove it; returns how many processes that were."""
-    return group.remove(path) if os.path.basename(path).startswith(_PREFIX) else 0
+    is_ours = os.path.basename(path).startswith(_PREFIX) and path.startswith(_MOUNTS) and ".." not in path.split("/")
+    return group.remove(path) if is_ours else 0
 
 
 def tidy() -> None:

@@ -178,7 +178,7 @@ class Attempt:
 
 
 def made_at(attempt: str) -> float:
-    """When an attempt's id was made: seconds since the epoch, to the millisecond (RFC 9562, version 7).
+    """When an attempt's id was made, as its server counted: seconds since the epoch, to the millisecond (RFC 9562).
 
     >>> made_at("017f22e2-79b0-7cc3-98c4-dc0c0c07398f")
     1645557742.0

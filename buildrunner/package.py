@@ -138,7 +138,8 @@ def _collect(
 def _entry(name: str, path: str) -> _Entry:
     digest, size = hashlib.sha256(), 0
     with _open_regular(path) as file:
-        while chunk := file.read(_CHUNK):
+        end = os.fstat(file.fileno()).st_size  # somebody may go on writing faster than this reads
+        while chunk := file.read(min(_CHUNK, end - size)):
             digest.update(chunk)
             size += len(chunk)
     return _Entry(name=name, path=path, size=size, sha256=digest.hexdigest())
@@ -208,16 +209,17 @@ def _write(path: str, entries: list[_Entry], manifest: bytes, report: bytes | No
 
 
 def _add(archive: zipfile.ZipFile, entry: _Entry, when: tuple[int, int, int, int, int, int]) -> None:
-    digest = hashlib.sha256()
+    digest, left = hashlib.sha256(), entry.size + 1  # one byte more tells that it has grown
     info = _info(entry.name, when)
     info.file_size = entry.size
     with (
         _open_regular(entry.path) as source,
         archive.open(info, "w", force_zip64=entry.size > 1 << 31) as target,
     ):
-        while chunk := source.read(_CHUNK):
+        while chunk := source.read(min(_CHUNK, left)):
             digest.update(chunk)
             target.write(chunk)
+            left -= len(chunk)
     if digest.hexdigest() != entry.sha256:
         raise PackageError(
             f"{display(entry.path)} changed while it was being packaged; "

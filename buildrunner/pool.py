@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from buildrunner import groups
-from buildrunner.errors import LedgerError, PoolError
+from buildrunner.errors import LedgerError, PoolError, ReceiptError
 from buildrunner.job import Assignment
 from buildrunner.processes import Orphans, kill_attempts
 from buildrunner.receipt import Receipt
@@ -304,12 +304,14 @@ class WorkerPool:
     def _receive(self, w: _Worker, events: list[PoolEvent]) -> bool:
         """Take one message; False when the worker is gone."""
         try:
-            message = marshal.loads(w.connection.recv_bytes())
+            verb, content = marshal.loads(w.connection.recv_bytes())
+            receipt = Receipt.from_wire(content) if verb == "receipt" else None
         except (EOFError, OSError):
             return False
-        verb, content = message
-        if verb == "receipt":
-            receipt = Receipt.from_wire(content)
+        except (ValueError, TypeError, ReceiptError):  # none of its own words: a script got hold of its queue
+            os.kill(w.pid, signal.SIGKILL)
+            return False
+        if receipt:
             if receipt.attempt in w.outstanding:
                 w.outstanding.remove(receipt.attempt)
             w.since = time.monotonic()
@@ -385,20 +387,22 @@ class Journal:
 
 
 def read_journal(path: str) -> Journal:
-    """Read a dead worker's journal; stops at the first line that is cut short or damaged."""
+    """Read a dead worker's journal. A line that is cut short or damaged counts for nothing, and costs no other line:
+
+    a script can write there if it wants to, with its user's rights.
+    """
     started, receipts, found = set(), [], []
     try:
         with open(path, "rb") as file:
             for line in file:
-                values: Any = parse_journal_line(line)
-                if values is None:
-                    break
-                if values[0] == "start":
-                    started.add(values[1])
-                elif values[0] == "end":
-                    receipts.append(Receipt.from_wire(values[1]))
-                elif values[0] == "group":
-                    found.append(values[1])
+                match parse_journal_line(line):
+                    case ("start", str(attempt), *_):
+                        started.add(attempt)
+                    case ("end", tuple() as fields) if fields and isinstance(fields[0], str):
+                        with suppress(ReceiptError):
+                            receipts.append(Receipt.from_wire(fields))
+                    case ("group", str(group)):
+                        found.append(group)
     except FileNotFoundError:
         pass  # died before it could open it, so nothing started
     return Journal(started=frozenset(started), receipts=tuple(receipts), groups=tuple(found))

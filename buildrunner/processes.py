@@ -10,40 +10,79 @@ import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 
+from buildrunner.run.pidfd import open_pidfd
+
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _PR_GET_CHILD_SUBREAPER = 37
 _DEATH_SECONDS = 1.0  # what a killed process may take to die before it is left to itself
+_DEATH_TICK = 0.0005  # seconds
 
 _VARIABLE = b"BUILDRUNNER_ATTEMPT_ID="
 
 
 def kill_attempts(attempts: Collection[str]) -> int:
-    """KILL every process that carries one of these attempt ids; returns how many there were."""
+    """KILL every process that carries one of these attempt ids, until none is left; returns how many there were."""
     if not attempts:
         return 0
     killed: set[int] = set()
-    while found := {pid for pid in carriers(attempts) if pid not in killed}:
+    patience = time.monotonic() + _DEATH_SECONDS
+    while found := set(carriers(attempts)):  # and again: one of them may just have forked
         for pid in found:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+            _kill_carrier(pid, attempts)
             _reaped(pid)
-        killed |= found  # look again: one of them may just have forked
+        if not killed.issuperset(found):
+            patience = time.monotonic() + _DEATH_SECONDS
+        elif time.monotonic() > patience:
+            break
+        else:
+            time.sleep(_DEATH_TICK)
+        killed |= found
     return len(killed)
 
 
 def carriers(attempts: Iterable[str]) -> list[int]:
     """The processes that carry one of these attempt ids."""
-    marks = {_VARIABLE + os.fsencode(a) for a in attempts}
+    marks = _marks(attempts)
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return []
-    found = []
-    for pid in pids:
-        with suppress(OSError), open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            if not marks.isdisjoint(file.read().split(b"\0")):
-                found.append(pid)
-    return found
+    return [pid for pid in pids if _carries(pid, marks)]
+
+
+def _marks(attempts: Iterable[str]) -> set[bytes]:
+    return {_VARIABLE + os.fsencode(a) for a in attempts}
+
+
+def _carries(pid: int, marks: set[bytes]) -> bool:
+    with suppress(OSError), open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+        return not marks.isdisjoint(file.read().split(b"\0"))
+    return False
+
+
+def _kill_carrier(pid: int, attempts: Iterable[str]) -> None:
+    """KILL a process that was seen to carry one of these ids, and nobody who was given its number since.
+
+    Its number is made fast first, and what it carries is read after that: who is killed is who was looked at. Where
+    there is no pidfd, a moment is left between the two.
+    """
+    try:
+        pidfd = open_pidfd(pid)
+    except ProcessLookupError:
+        return
+    except OSError:  # no descriptor to be had
+        pidfd = None
+    try:
+        if not _carries(pid, _marks(attempts)):
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            if pidfd is None:
+                os.kill(pid, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
 
 
 class Orphans:
@@ -134,7 +173,7 @@ def _reaped(pid: int) -> bool:
         while os.waitpid(pid, os.WNOHANG)[0] == 0:
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.0005)
+            time.sleep(_DEATH_TICK)
     return True
 
 

@@ -1,7 +1,6 @@
 """What a run came to: the document of `run --json` and `status --json`, computed from the ledger alone."""
 
 import os
-import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -101,7 +100,7 @@ def speed(reader: Reader, run: RunRow) -> Parallelism:
     if after:
         names = {spec.name: spec for spec in after}
         longest = Plan([names.get(n) or spec_from_json(n, "{}") for n in seconds]).longest_chain(seconds)
-    now = time.time() if real_state(reader, run) == "running" else None
+    now = reader.now() if real_state(reader, run) == "running" else None
     return parallelism(
         wall=wall_seconds(reader, run, now), total=sum(seconds.values()), longest_chain=longest, jobs=run.jobs
     )
@@ -161,7 +160,7 @@ def remaining(reader: Reader, run: RunRow) -> Remaining | None:
     """How long a run that goes on will still take; None for one that does not, or when nothing is known."""
     if real_state(reader, run) != "running":
         return None
-    now = time.time()
+    now = reader.now()
     rows = list(reader.states(run))
     since = reader.dispatched(run)
     past = reader.past_seconds(run.key, run.args, names=[name for name, _, _ in rows], until=run.id - 1)

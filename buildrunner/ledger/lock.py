@@ -1,7 +1,7 @@
 """The kernel lock that makes one process the writer of a folder, and says who that is.
 
 The lock is flock's: it ends with its owner, however that ends, so a dead holder never blocks anybody. The text
-in the file only tells people who holds it; nothing is decided by it.
+in the file tells people who holds it, and others what time it is for the holder; nothing is decided by it.
 """
 
 import fcntl
@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,13 @@ class Lock:
                 f"the {what} {display(str(path.parent))} is in use by {holder(path)}; "
                 f"wait for it to end{_another(option, ', or use another one')}"
             )
-        note = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time()), "does": purpose}
+        note = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": int(time.time()),
+            "ahead": time.time() - time.monotonic(),
+            "does": purpose,
+        }
         try:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, json.dumps(note).encode(), 0)
@@ -82,6 +89,19 @@ def _lock(fd: int, kind: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def now(path: Path) -> float:
+    """Seconds since the epoch as the holder would count them: its wall clock when it began, and what went by since.
+
+    What it stamped with that clock lies as far back as it really does, also when the wall clock was set meanwhile.
+    Where that cannot be known, because nothing is held or on another computer, it is the wall clock.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        note: dict[str, Any] = json.loads(path.read_bytes())
+        if note["host"] == socket.gethostname():
+            return float(note["ahead"]) + time.monotonic()
+    return time.time()
 
 
 def holder(path: Path) -> str:

@@ -156,6 +156,10 @@ class Reader:
         """Whether a living server writes this ledger now."""
         return lock.held(self.state / store.LOCK)
 
+    def now(self) -> float:
+        """The time by which the living server's stamps are reckoned (seconds since the epoch)."""
+        return lock.now(self.state / store.LOCK)
+
     def runs(self) -> Iterator[RunRow]:
         """All runs, newest first."""
         for row in self._query(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC"):
@@ -257,12 +261,13 @@ class Reader:
         ):
             yield number, Outcome(outcome), *rest, bool(superseded)
 
-    def started_before(self, run: RunRow, moment: float) -> int:
-        """How many attempts of the run that have ended began before that moment (seconds since the epoch)."""
+    def started_before(self, run: RunRow, job: ResultRow) -> int:
+        """How many attempts of the run that have ended were handed out before this job's last one."""
         rows = self._query(
-            "SELECT count(*) FROM receipts r JOIN jobs j ON j.id = r.job WHERE j.run = ? AND r.started < ?",
+            "SELECT count(*) FROM receipts r JOIN jobs j ON j.id = r.job WHERE j.run = ? "
+            "AND r.attempt < (SELECT attempt FROM jobs WHERE id = ?)",
             run.id,
-            moment,
+            job.id,
         )
         number: int = rows[0][0]
         return number
@@ -348,7 +353,7 @@ class Reader:
             yield from_sql(name), JobState(state), seconds
 
     def dispatched(self, run: RunRow) -> dict[str, float]:
-        """When the jobs that lie with workers were handed out (seconds since the epoch): their attempts' ids say it."""
+        """When the jobs that lie with workers were handed out, as `now` counts: their attempts' ids say it."""
         return {name: made_at(attempt) for attempt, name in self.running(run).items()}
 
     def past_seconds(

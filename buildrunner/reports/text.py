@@ -1,7 +1,6 @@
 """The report a person reads when a run is over."""
 
 import os
-import time
 from collections.abc import Iterable, Iterator
 from heapq import nlargest
 from itertools import islice
@@ -231,7 +230,7 @@ def _print_table(out: Console, reader: Reader, run: RunRow, limit: int | None) -
 
 def print_running(out: Console, reader: Reader, run: RunRow) -> None:
     """What runs now."""
-    since, now = reader.dispatched(run), time.time()
+    since, now = reader.dispatched(run), reader.now()
     for name, worker in reader.at_work(run).items():
         had = about(max(0.0, now - since[name])) if name in since else "a moment"
         out.print(f"running on worker {worker} for {had}: {display(name)}", soft_wrap=True)

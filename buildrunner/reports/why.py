@@ -71,7 +71,10 @@ def _waits(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
 def _runs(reader: Reader, run: RunRow, row: ResultRow) -> str:
     text = f"attempt {row.attempts} on worker {row.worker}"
     since = reader.dispatched(run).get(row.name)
-    return text if since is None else f"{text} since {stamp(since)}, for {about(max(0.0, time.time() - since))}"
+    if since is None:
+        return text
+    had = max(0.0, reader.now() - since)
+    return f"{text} since {stamp(time.time() - had)}, for {about(had)}"
 
 
 def _order(reader: Reader, run: RunRow, rows: list[ResultRow]) -> list[str]:
@@ -127,7 +130,7 @@ def _when(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
     last = "in its last run" if len(past) == 1 else f"in its last {len(past)} runs"
     known = f"it took {_range(past)} {last}" if past else "no run of it had ended yet"
     if row.started is not None:
-        place = reader.started_before(run, row.started) + 1
+        place = reader.started_before(run, row) + 1
         yield "started", f"{stamp(row.started)} on worker {row.worker}, as number {place:,}"
     order = Order(run.options["order"])
     by = {

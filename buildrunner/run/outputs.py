@@ -120,8 +120,10 @@ def _hash(
             skipped.append(path)
             continue
         try:
-            digest, size = new(), 0
-            while count := os.readv(fd, [buffer]):
+            digest, size, end = new(), 0, os.fstat(fd).st_size
+            # What escaped from the script may go on writing, for ever and faster than this reads.
+            while size < end and (count := os.readv(fd, [buffer])):
+                count = min(count, end - size)
                 digest.update(view[:count])
                 size += count
                 check(size)
