@@ -346,7 +346,9 @@ class WorkerPool:
         lost = tuple(a for a in w.outstanding if a in journal.started)
         returned = tuple(a for a in w.outstanding if a not in journal.started)
         kill_attempts(lost)
-        if not journal.started and time.monotonic() - w.started < _QUICK_DEATH:
+        if not lost and kill_attempts(returned[:1]):  # it did start: a script can spoil its worker's journal
+            lost, returned = returned[:1], returned[1:]
+        if not (journal.started or lost) and time.monotonic() - w.started < _QUICK_DEATH:
             self._quick_deaths += 1
             if self._quick_deaths > _QUICK_DEATHS_ALLOWED:
                 raise PoolError(
