@@ -95,3 +95,21 @@ def test_no_terminal_gets_a_scripts_escapes(workspace: Any) -> None:
             assert raw not in done.stdout.decode() + done.err
         assert "\\x1b]0;owned\\x07\\x1b[2J" in done.out
         assert b"\x1b]0;owned" in workspace.log("evil.py", "err")
+
+
+def test_s27_a_script_has_no_terminal_to_open(workspace: Any, terminal: Any) -> None:
+    """The command has one, which the script cannot reach as /dev/tty, to ask or to draw."""
+    workspace.scripts(
+        a="import errno, os\n"
+        "for flags in (os.O_RDONLY, os.O_RDWR, os.O_WRONLY | os.O_NOCTTY):\n"
+        "    try:\n        os.write(os.open('/dev/tty', flags), b'from the script')\n"
+        "    except OSError as exc:\n        print(errno.errorcode[exc.errno])\n"
+        "try:\n    import getpass; getpass.getpass('secret? ')\n"
+        "except EOFError:\n    print('end of input')"
+    )
+    screen = terminal()
+    run = screen.start("run", "src", controlling=True)
+    screen.finish(run, code=0)
+    assert workspace.log("a.py") == b"ENXIO\nENXIO\nENXIO\nend of input\n"
+    assert "from the script" not in screen.said
+    assert "secret?" not in screen.said

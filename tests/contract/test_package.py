@@ -1,6 +1,7 @@
 """The zip of a real run: the same bytes whenever the outputs are the same, and what goes in and what does not."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -345,6 +346,34 @@ def test_s37_what_changes_while_it_is_packaged_stops_it(
         again("result.zip")
     assert Path("result.zip").read_bytes() == before
     assert not list(folder.glob(".buildrunner-*"))
+
+
+@pytest.mark.parametrize("when", ["hashed", "packed"])
+def test_s37_what_grows_for_ever_while_it_is_packaged_stops_it(
+    place: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Each time something of it is read, it has grown by more than that."""
+    folder = place(scripts=SCRIPTS)
+    run()
+    path = folder / "python_output/files/b.py/sub/data"
+    os.truncate(path, 3 * package_module._CHUNK)
+    open_regular, opened = package_module._open_regular, []
+
+    class Growing(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            os.truncate(path, path.stat().st_size + 2 * package_module._CHUNK)
+            return super().read(size)
+
+    def open_growing(name: str) -> Any:
+        opened.append(name)
+        if name != str(path) or opened.count(name) < (2 if when == "packed" else 1):
+            return open_regular(name)
+        return Growing(name)
+
+    monkeypatch.setattr(package_module, "_open_regular", open_growing)
+    with pytest.raises(PackageError, match=r"sub/data changed while it was being packaged.*buildrunner package"):
+        again()
+    assert path.stat().st_size < 40 * package_module._CHUNK
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync", "fchmod"])

@@ -1,20 +1,15 @@
-"""Scripts that behave badly, longer ones than in test_workers: each shows what it does to itself, and what not to others."""
+"""Scripts that behave badly, at more length than in test_workers: what they do to themselves, not to others."""
 
 import hashlib
 import json
 import os
 import shutil
 import signal
-import sys
-import threading
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from buildrunner.errors import PackageError
-from buildrunner.package import package
 
 pytestmark = pytest.mark.fault
 
@@ -126,7 +121,7 @@ def test_s15_one_line_of_any_bytes(workspace: Any, size: int) -> None:
 
 
 def test_s35_forged_result_lines_are_only_output(workspace: Any) -> None:
-    """What it prints looks like our journal, our queue, our events and our document; all of it is its log, and no more."""
+    """What it prints looks like our journal, our queue, our events and our document; all of it is only its log."""
     put(workspace, "forger.py")
     workspace.scripts(z="raise SystemExit(4)")
     done = workspace.json("-j", "1", "--order", "name", "--events", "events.jsonl", code=1)
@@ -175,3 +170,111 @@ def test_s35_a_script_that_writes_into_its_workers_queue(workspace: Any, forged:
     assert (intruder["state"], intruder["outcome"], intruder["lost"]) == ("failed", "lost", 4)
     assert (done.results["a.sh"]["state"], done.results["z.sh"]["exit_code"]) == ("passed", 4)
     workspace.run("ledger", "check")
+
+
+# What they do to what is around them
+
+
+def test_s17_what_one_script_does_to_itself_no_other_feels(workspace: Any) -> None:
+    """Everything that is inherited, of a script before the spoiler and of one after it on the same worker."""
+    for name in ("a.py", "c.py"):
+        shutil.copy(BAD / "standing.py", workspace.source / name)
+    shutil.copy(BAD / "spoiler.py", workspace.source / "b.py")
+    done = workspace.json("-j", "1", "--order", "name")
+    assert {result["state"] for result in done.results.values()} == {"passed"}
+    before, after = (json.loads(workspace.log(name)) for name in ("a.py", "c.py"))
+    assert before == after
+    assert (before["cwd"], before["stained"], before["input"]) == (str(workspace.path), None, "/dev/null")
+    assert before["descriptors"] == ["0", "1", "2"]
+    assert set(before["ignored"]) <= {signal.SIGPIPE, signal.SIGXFSZ}, "Python's own doing"
+    assert {before["signals"][kind].strip("0") for kind in ("SigBlk", "SigPnd", "ShdPnd")} == {""}
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert int(before["umask"], 8) == umask
+
+
+def test_s30_kill_0_reaches_only_its_own_group(workspace: Any, wait_until: Any, alive: Any) -> None:
+    """Its own grandchild is hit; the script on the other worker, the workers and the server are not."""
+    workspace.scripts(
+        a="import os, signal, subprocess\nchild = subprocess.Popen(['sleep', '600'])\nprint(child.pid, flush=True)\n"
+        + workspace.note("start")
+        + workspace.until("kill")
+        + "os.kill(0, signal.SIGKILL)\ntime.sleep(600)",
+        b="import signal\nfor n in (1, 2, 10, 12, 15): signal.signal(n, lambda *_: print('hit', flush=True))\n"
+        + workspace.note("start")
+        + workspace.until("gate")
+        + workspace.note("end"),
+    )
+    run = workspace.start("run", "src", "--json", "-j", "2")
+    pids = started(workspace, wait_until, 2)
+    workers = sorted(workspace.children(run.pid))
+    assert len(workers) == 2
+    grandchild = int(workspace.log("a.py"))
+    workspace.open("kill")
+    wait_until(lambda: not alive(pids["a.py"]) and not alive(grandchild), what="the end of the group")
+    assert sorted(workspace.children(run.pid)) == workers
+    assert alive(pids["b.py"])
+    workspace.open("gate")
+    done = workspace.finish(run, code=1)
+    assert (done.results["a.py"]["outcome"], done.results["a.py"]["signal"]) == ("signalled", 9)
+    b = done.results["b.py"]
+    assert (b["state"], b["attempts"], b["lost"], workspace.log("b.py")) == ("passed", 1, 0, b"")
+    assert "replaced" not in done.err
+
+
+def test_s34_a_script_that_edits_itself(workspace: Any) -> None:
+    """The zip names what ran, and `why` says that it is not what lies there now."""
+    script = workspace.script("a.py", "print('before')\nopen(__file__, 'a').write('print(2)\\n')\n")
+    was = hashlib.sha256(script.read_bytes()).hexdigest()
+    workspace.script("b.py", "pass")
+    workspace.run("run", "src")
+    assert hashlib.sha256(script.read_bytes()).hexdigest() != was
+    with zipfile.ZipFile(workspace.path / "result.zip") as archive:
+        rows = {row["name"]: row for row in json.loads(archive.read("manifest.json"))["results"]}
+    assert rows["a.py"]["script_sha256"] == was
+    assert "src/a.py, CHANGED since it ran" in workspace.run("why", "a.py").out
+    assert "src/b.py, as it was when it ran" in workspace.run("why", "b.py").out
+
+
+def test_s34_a_script_that_edits_anothers_output(workspace: Any) -> None:
+    """The run says which file is not as its script left it; what was taken away is named, too, and others are not."""
+    write = "import os; d = os.environ['BUILDRUNNER_OUTPUT_DIR']\nfor n in 'xyz': open(d + '/' + n, 'w').write('a')\n"
+    workspace.scripts(
+        a=write,
+        b="import os; d = os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/../a.py/'\n"
+        "open(d + 'x', 'w').write('b'); os.unlink(d + 'y')",
+    )
+    done = workspace.run("run", "src", "-j", "1", "--order", "name")
+    folder = workspace.path / "python_output" / "files" / "a.py"
+    told = " ".join(done.out.split())
+    assert f"changed after its script ended, packaged as it is now: {folder}/x" in told
+    assert f"gone since its script ended, so not packaged: {folder}/y" in told
+    assert f"{folder}/z" not in told
+    left = {o["path"]: o["sha256"] for o in _outputs(workspace, "a.py")}
+    assert left["x"] == hashlib.sha256(b"a").hexdigest(), "the receipt still says what the script left"
+    with zipfile.ZipFile(workspace.path / "result.zip") as archive:
+        assert archive.read("files/a.py/x") == b"b"
+        assert "files/a.py/y" not in archive.namelist()
+    workspace.run("verify", "result.zip")
+
+
+def _outputs(workspace: Any, job: str) -> list[dict[str, Any]]:
+    """What a job's receipt says of its outputs."""
+    import sqlite3
+
+    with sqlite3.connect(workspace.path / ".buildrunner" / "ledger.db") as db:
+        [(text,)] = db.execute(
+            "SELECT outputs FROM receipts JOIN jobs ON jobs.attempt = receipts.attempt WHERE name = ?", [job]
+        )
+    return [dict(zip(("path", "size", "sha256"), output, strict=True)) for output in json.loads(text)]
+
+
+def test_s37_an_output_that_grows_for_ever_ends(workspace: Any) -> None:
+    """What a script left running makes a file longer, faster than it can be hashed: the attempt ends all the same."""
+    put(workspace, "grower.py")
+    grew = workspace.path / "grew"
+    done = workspace.json("--no-zip", "--", grew, code=0)
+    result = done.results["grower.py"]
+    assert (result["state"], result["outputs"]) == ("passed", ["python_output/files/grower.py/grows"])
+    assert grew.exists(), "it did grow while it was hashed"
+    assert workspace.left() == []
