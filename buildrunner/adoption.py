@@ -3,41 +3,66 @@
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildrunner import groups
 from buildrunner.errors import LedgerBusy
 from buildrunner.job import JobSpec
-from buildrunner.ledger import Ledger, RunRow
+from buildrunner.ledger import Ledger, Reader, RunRow
 from buildrunner.loop import Loop
+from buildrunner.outputfolder import reserved
 from buildrunner.pool import Journal, read_journal
 from buildrunner.processes import kill_attempts
 
 _WORKERS_END_WITHIN = 15.0  # seconds after their server's death
 
 
-def adopt(loop: Loop, journals: Path, running: dict[str, str]) -> None:
-    """Hand the loop what the workers of the dead server wrote, and end what they left running."""
-    paths = _abandoned(journals)
-    read = [read_journal(str(path)) for path in paths]
-    _end(read, running)
-    loop.adopt(running, read)
-    for path in paths:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftovers:
+    """What a dead server left of a run: the attempts that were running (id → job), and its workers' journals."""
+
+    running: Mapping[str, str]
+    journals: Mapping[Path, Journal]
+
+    @property
+    def ended(self) -> set[str]:
+        """The attempts of these that ended unseen."""
+        receipts = (receipt.attempt for journal in self.journals.values() for receipt in journal.receipts)
+        return {attempt for attempt in receipts if attempt in self.running}
+
+    def kill(self) -> int:
+        """End what is left of these attempts, and in the control groups of those workers; how many processes it was."""
+        ended = kill_attempts(self.running)
+        return ended + sum(groups.remove(group) for journal in self.journals.values() for group in journal.groups)
+
+
+def look(reader: Reader, run: RunRow, *, wait: bool = True) -> Leftovers:
+    """What there is to adopt; whoever is going to do that must `wait` for the end of those who wrote it."""
+    folder = reader.state / "runs" / run.name
+    paths = _abandoned(folder) if wait else sorted(folder.glob("*.journal"))
+    return Leftovers(running=reader.running(run), journals={path: read_journal(str(path)) for path in paths})
+
+
+def adopt(loop: Loop, left: Leftovers, again: Mapping[str, str]) -> None:
+    """Hand the loop what the workers of the dead server wrote, and end what they left running.
+
+    `again` are jobs to be run again whatever they came to.
+    """
+    left.kill()
+    loop.adopt(left.running, list(left.journals.values()), again)
+    for path in left.journals:
         path.unlink()
 
 
 def end_leftovers(ledger: Ledger, run: RunRow) -> int:
-    """End what a dead server's scripts left running; returns how many processes that were."""
-    paths = _abandoned(ledger.state / "runs" / run.name)
-    return _end([read_journal(str(path)) for path in paths], ledger.running(run))
+    """End what a dead server's scripts left running; returns how many processes that were.
 
-
-def _end(journals: Iterable[Journal], running: Collection[str]) -> int:
-    """End what is left of these attempts, and in the control groups of those workers."""
-    ended = kill_attempts(running)
-    return ended + sum(groups.remove(group) for journal in journals for group in journal.groups)
+    LedgerBusy when the run goes on all the same: in another record, of which this one is a copy.
+    """
+    with reserved(run, purpose="buildrunner cancel"):
+        return look(ledger, run).kill()
 
 
 def _abandoned(journals: Path) -> list[Path]:

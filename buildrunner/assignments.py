@@ -1,6 +1,5 @@
 """What an attempt is given: an id, its environment, where it runs, what it is called with, where its output goes."""
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -9,8 +8,6 @@ from buildrunner.interpreters import call
 from buildrunner.job import Assignment, Attempt, JobSpec
 from buildrunner.machine import thread_variables
 from buildrunner.outputfolder import OutputFolder
-
-_SCRIPT_CHUNK = 1 << 15
 
 
 class AttemptIds:
@@ -69,22 +66,3 @@ def assigner(folder: OutputFolder, directory: str, *, grace: float) -> Callable[
         )
 
     return assign
-
-
-def script_sha256(directory: str, script: str | None) -> str | None:
-    """Of the script as it is now; None when it cannot be read, which its own attempt will complain about."""
-    if script is None:
-        return None
-    try:
-        fd = os.open(os.path.join(directory, script), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        digest = hashlib.sha256()
-        while part := os.read(fd, _SCRIPT_CHUNK):
-            digest.update(part)
-        return digest.hexdigest()
-    except OSError:
-        return None
-    finally:
-        os.close(fd)

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from buildrunner.errors import UsageError
@@ -18,6 +19,14 @@ LEAST_MEMORY = 1 << 20  # bytes
 LEAST_OUTPUT = 1 << 13  # bytes; both ends of a log, and the line between them
 
 
+class IfChanged(StrEnum):
+    """What is done about a result whose script has changed since, when its run is carried on."""
+
+    RERUN = "rerun"
+    KEEP = "keep"
+    STOP = "stop"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The options of `run`, with their defaults. Durations in seconds.
@@ -26,6 +35,7 @@ class Options:
     that no number of failures stops the run; `threads` is `auto`, `keep` or a number. `shard` is `K/N`; `deadline`
     counts from the start of the command; the record keeps the newest `keep_runs` runs. `events` and `junitxml` are
     files to write. `memory` (of a script and all it starts) and `max_output` (of each of its logs) in bytes.
+    `if_changed` is for when the run is carried on.
     """
 
     targets: tuple[str, ...]
@@ -52,6 +62,7 @@ class Options:
     shard: str | None = None
     last_failed: bool = False
     keep_runs: int = 100
+    if_changed: IfChanged = IfChanged.RERUN
     events: str | None = None
     junitxml: str | None = None
     args: tuple[str, ...] = ()
@@ -138,4 +149,5 @@ class Options:
         for name in ("targets", "include", "exclude", "args"):
             values[name] = tuple(values[name])
         values["cwd"], values["order"] = Cwd(values["cwd"]), Order(values["order"])
+        values["if_changed"] = IfChanged(values.get("if_changed", IfChanged.RERUN))
         return cls(**values)

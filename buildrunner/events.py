@@ -21,8 +21,9 @@ class RunStarted:
     """The first scripts are about to start. `done` counts what a resumed run has behind it.
 
     `resumed`: whether the run goes on that an earlier server began. `choice` says which part of its target's scripts
-    the run has (a shard, what failed last time), empty when it is all of them. `jobs` are those that are still to be
-    decided, `past` what jobs took in their last few runs, in seconds.
+    the run has (a shard, what failed last time), empty when it is all of them. `notices` are sentences on scripts
+    that have changed since they ran. `jobs` are those that are still to be decided, `past` what jobs took in their
+    last few runs, in seconds.
     """
 
     run: str
@@ -34,6 +35,7 @@ class RunStarted:
     python_why: str
     resumed: bool = False
     choice: str = ""
+    notices: Sequence[str] = ()
     jobs: Sequence[str] = ()
     past: Mapping[str, Sequence[float]] = field(default_factory=dict)
 

@@ -23,7 +23,7 @@ class JobState(StrEnum):
 
 
 FINAL_STATES = frozenset({JobState.PASSED, JobState.FAILED, JobState.SKIPPED})
-"""States `resume` leaves alone. A cancelled job was broken off, not decided."""
+"""States `resume` leaves alone, unless a script has changed. A cancelled job was broken off, not decided."""
 
 
 class Outcome(StrEnum):
@@ -55,6 +55,7 @@ class JobEvent(StrEnum):
     SKIP = "skip"
     CANCEL = "cancel"
     REVIVE = "revive"  # `resume` takes up what an interrupted run left
+    RERUN = "rerun"  # `resume` runs again what had been decided: its script has changed since
 
 
 _S, _E = JobState, JobEvent
@@ -74,6 +75,9 @@ TRANSITIONS: Mapping[tuple[JobState, JobEvent], JobState] = MappingProxyType(
         (_S.RUNNING, _E.RETRY): _S.READY,
         (_S.RUNNING, _E.CANCEL): _S.CANCELLED,
         (_S.CANCELLED, _E.REVIVE): _S.WAITING,
+        (_S.PASSED, _E.RERUN): _S.WAITING,
+        (_S.FAILED, _E.RERUN): _S.WAITING,
+        (_S.SKIPPED, _E.RERUN): _S.WAITING,
     }
 )
 

@@ -6,9 +6,9 @@ committed do the attempts go to their workers and the listeners hear of the rece
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from buildrunner.assignments import AttemptIds, script_sha256
+from buildrunner.assignments import AttemptIds
 from buildrunner.control import Control, Request
 from buildrunner.events import (
     Event,
@@ -36,6 +36,7 @@ from buildrunner.ledger import Ledger, RunRow
 from buildrunner.plan import Plan
 from buildrunner.pool import Died, Journal, PoolEvent, Received, Returned, WorkerPool
 from buildrunner.receipt import Receipt
+from buildrunner.sources import Sources
 
 LOST_ALLOWED = 3
 """How often a job's worker may die under it before the job counts as failed."""
@@ -88,6 +89,7 @@ class Loop:
             self._jobs[name], self._ids[name], self._files[name] = job, id_, file
         self._assign = assign
         self._directory = directory
+        self._sources = Sources(directory)
         self._listeners = listeners or Listeners()
         self._max_fail = max_fail
         self._grace = grace
@@ -139,18 +141,22 @@ class Loop:
         """The jobs that are still to be decided."""
         return [name for name, job in self._jobs.items() if job.state not in FINAL_STATES]
 
-    def adopt(self, attempts: Mapping[str, str], journals: Sequence[Journal]) -> None:
+    def adopt(self, attempts: Mapping[str, str], journals: Sequence[Journal], again: Collection[str] = ()) -> None:
         """Take in what an earlier server left: `attempts` (id → job) were running when it ended.
 
-        A receipt in a journal counts as if it had come by the queue; an attempt that only started is lost; one that
-        did not start counts nowhere.
+        A receipt in a journal counts as if it had come by the queue, unless its job is to be run `again`; an attempt
+        that only started is lost; one that did not start counts nowhere.
         """
         self._current.update(attempts)
         started = {a for journal in journals for a in journal.started}
         with self._ledger.transaction():
             for journal in journals:
                 for receipt in journal.receipts:
-                    if receipt.attempt in self._current:
+                    if (name := self._current.get(receipt.attempt)) is None:
+                        continue
+                    if name in again:
+                        self._repeat(name, receipt)
+                    else:
                         self._take_receipt(receipt)
             self._take_back([a for a in self._current if a not in started])
             self._lose(list(self._current), None, "the server ended before it did")
@@ -257,7 +263,7 @@ class Loop:
             job = job.advanced(JobEvent.RELEASE)
         attempt = Attempt(id=self._ids_of_attempts.new(), job=spec.name, number=job.attempts + 1, worker=worker)
         assignment = self._assign(spec, self._files[spec.name], attempt)
-        self._ledger.start(self._ids[spec.name], attempt, script_sha256(self._directory, spec.script))
+        self._ledger.start(self._ids[spec.name], attempt, *self._sources.of(spec.script, spec.command))
         self._jobs[spec.name] = job.advanced(JobEvent.START, attempts=1)
         self._current[attempt.id] = spec.name
         if self._listeners:
@@ -303,6 +309,16 @@ class Loop:
             self._drop([follower], JobState.SKIPPED, why)
         if event is JobEvent.FAIL:
             self._count_failure()
+
+    def _repeat(self, name: str, receipt: Receipt) -> None:
+        """Record a receipt that decides nothing, because its job's script has changed since: it is run again."""
+        del self._current[receipt.attempt]
+        job = self._jobs[name] = self._jobs[name].advanced(JobEvent.RETRY)
+        self._ledger.record(self._ids[name], receipt, job.state)
+        self._plan.put_back(name)
+        self._news.append(
+            JobEnded(receipt=receipt, state=job.state, final=False, done=self._done, total=len(self._jobs))
+        )
 
     def _verdict(self, job: Job, receipt: Receipt) -> JobEvent:
         match receipt.outcome:

@@ -10,7 +10,7 @@ a recorded run can tell whether what lies there is still its own.
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +195,18 @@ def reopen(reader: Reader, run: RunRow, *, cannot: str, purpose: str) -> OutputF
     if folder is not None:
         folder.close()
     raise UsageError(f"run {run.name} cannot {cannot}: {why}; start a new run")
+
+
+@contextmanager
+def reserved(run: RunRow, *, purpose: str) -> Iterator[None]:
+    """Nobody uses the output folder of a recorded run meanwhile, if it is there; LedgerBusy when somebody does."""
+    path = _path(run)
+    folder = OutputFolder(path, purpose=purpose, option=None) if os.path.isdir(path) else None
+    try:
+        yield
+    finally:
+        if folder is not None:
+            folder.close()
 
 
 def replaced(reader: Reader, run: RunRow) -> str | None:

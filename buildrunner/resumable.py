@@ -1,6 +1,7 @@
 """Whether a run was broken off, and whether it can be carried on: one rule for all who promise, refuse or keep it."""
 
 import os
+from collections.abc import Collection
 
 from buildrunner.config import Options
 from buildrunner.errors import UsageError
@@ -11,8 +12,11 @@ from buildrunner.outputfolder import replaced
 from buildrunner.reports.words import command, seconds
 from buildrunner.summary import real_state
 
-_MAY_DIFFER = ("deadline", "events", "junitxml", "keep_runs")  # they decide no result
-_NO_OPTIONS = {"targets": "targets written in another way", "args": "other words after --"}
+_MAY_DIFFER = (
+    "deadline", "events", "junitxml", "keep_runs",  # they decide no result
+    "if_changed", "args",  # what they do to results that are there already is in changes.py
+)  # fmt: skip
+_NO_OPTIONS = {"targets": "targets written in another way"}
 
 
 def broken_off(reader: Reader, run: RunRow) -> bool:
@@ -21,16 +25,22 @@ def broken_off(reader: Reader, run: RunRow) -> bool:
     return state != "running" and (state != "finished" or not FINAL_STATES.issuperset(reader.counts(run)))
 
 
-def obstacle(reader: Reader, run: RunRow) -> str | None:
-    """Why a run that was broken off cannot be carried on; None when it can."""
+def obstacle(reader: Reader, run: RunRow, *, again: Collection[str] = ()) -> str | None:
+    """Why a run that was broken off cannot be carried on; None when it can. `again`: the jobs to be run once more."""
     if not os.path.isdir(directory := run.options["directory"]):
         return f"it cannot be carried on: it was started in {display(directory)}, which is not there any more"
     if gone := replaced(reader, run):
         return f"it cannot be carried on: {gone}"
     most = run.options.get("max_fail")
-    if most is not None and reader.counts(run).get(JobState.FAILED, 0) >= most:
+    if most is not None and _failed(reader, run, again) >= most:
         return f"--max-fail {most} is reached, so nothing more of it starts; a new run --last-failed takes up the rest"
     return None
+
+
+def _failed(reader: Reader, run: RunRow, again: Collection[str]) -> int:
+    if not again:
+        return reader.counts(run).get(JobState.FAILED, 0)
+    return sum(state is JobState.FAILED and name not in again for name, state, _ in reader.states(run))
 
 
 def resumable(reader: Reader, run: RunRow) -> bool:

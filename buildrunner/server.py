@@ -6,13 +6,14 @@ loop is in loop.py, what runs next in plan.py, how a script is run in run/.
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from buildrunner import adoption
+from buildrunner.changes import Changes, compare, noted, revised
 from buildrunner.choice import choose
 from buildrunner.config import Options
 from buildrunner.delivery import Delivery
@@ -159,17 +160,19 @@ class BuildServer:
         handle_signals: bool = False,
         age: float = 0.0,
         deadline: float | None = None,
+        if_changed: str | None = None,
     ) -> Summary:
         """Carry on a run that was broken off (the newest when none is named); one that is complete is summed up again.
 
-        `deadline` in seconds replaces the run's own.
+        `deadline` in seconds, and what to do about results whose script has changed, replace the run's own.
         """
         state = Path(state_dir)
         if not (state / "ledger.db").exists():
             raise UsageError(f"there is no ledger in {state}: nothing to resume; name its folder with --state DIR")
         with Ledger(state, purpose="buildrunner resume") as ledger:
             row = ledger.run(run)
-            own = {} if deadline is None else {"deadline": deadline}
+            own = {"deadline": deadline, "if_changed": if_changed}
+            own = {name: value for name, value in own.items() if value is not None}
             options = Options.from_json({**row.options, **own})
             server = cls.from_options(options, listeners=listeners, age=age)
             with server._signals.handling(handle_signals):
@@ -190,6 +193,7 @@ class BuildServer:
         if broken_off(ledger, row):
             return self._resume(ledger, row)
         notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
+        notices += compare(ledger, row, self._options).of_complete()
         if not named and (left := left_behind(ledger, row)):
             notices += (f"run {left.name} is interrupted: `{command(left, 'resume')}`",)
         lacked = row.exit_code == PackageError.exit_code
@@ -209,18 +213,10 @@ class BuildServer:
             self._delivery.check(resumed=True)
             folder = reopen(ledger, run, cannot="be carried on", purpose=self._purpose())
             stack.callback(folder.close)
-            jobs, revived, spent = [], [], ledger.spent(run)
-            for row in ledger.results(run):
-                state = row.state
-                if state in (JobState.WAITING, JobState.READY, JobState.CANCELLED):
-                    state = advance(state, JobEvent.REVIVE)
-                    revived.append(row.id)
-                spec = spec_from_json(row.name, row.spec)
-                job = Job(spec=spec, state=state, attempts=row.attempts, lost=row.lost, spent=spent.get(row.name, 0))
-                jobs.append((row.id, row.file, job))
-            running = ledger.running(run)
-            with ledger.transaction():
-                ledger.set_states(revived, JobState.WAITING)
+            before = adoption.look(ledger, run)
+            changes = compare(ledger, run, self._options, ended=before.ended)
+            changes.refuse(run)
+            run, jobs = self._take_up(ledger, run, changes, before.ended)
             left = {job.spec.name for _, _, job in jobs if job.state not in FINAL_STATES}
             past = ledger.past_seconds(run.key, run.args, names=left)
             folder.go_on(run.key, [file for _, file, job in jobs if job.spec.name in left])
@@ -229,9 +225,46 @@ class BuildServer:
                 durations=medians(past),
                 order=self._options.order,
                 seed=run.id,
-                taken=set(running.values()),
+                taken=set(before.running.values()),
             )
-            return self._session(ledger, run).carry_out(folder, plan, jobs, past, running)
+            return self._session(ledger, run).carry_out(folder, plan, jobs, past, before, changes)
+
+    def _take_up(
+        self, ledger: Ledger, run: RunRow, changes: Changes, ended: Collection[str]
+    ) -> tuple[RunRow, list[tuple[int, str, Job]]]:
+        """Record what of a run is to be run now, and return it as it is then."""
+        args = self._options.args
+        spent, losses = ledger.spent(run), ledger.losses(run)
+        jobs, revived, specs, notes = [], [], [], []
+        for row in ledger.results(run):
+            name, state, again = row.name, row.state, row.name in changes.again
+            decided = state in FINAL_STATES or row.attempt in ended
+            if state in (JobState.WAITING, JobState.READY, JobState.CANCELLED):
+                state = advance(state, JobEvent.REVIVE)
+                revived.append(row.id)
+            elif again and state in FINAL_STATES:
+                state = advance(state, JobEvent.RERUN)
+                revived.append(row.id)
+            spec = before = spec_from_json(name, row.spec)
+            if again or not decided:
+                spec = revised(spec, run, args, changed=name in changes.found)
+                if spec != before:
+                    specs.append((row.id, spec))
+            if decided:
+                what = changes.again.get(name) or changes.found.get(name)
+                if (now := noted(row, what, changes.decision)) != row.noted:
+                    notes.append((row.id, now))
+            tries = (0, 0) if again else (losses.get(name, 0), spent.get(name, 0))  # of what it is now
+            job = Job(spec=spec, state=state, attempts=row.attempts, lost=tries[0], spent=tries[1])
+            jobs.append((row.id, row.file, job))
+        with ledger.transaction():
+            ledger.take_up(run, revived)
+            ledger.set_specs(specs)
+            for id_, now in notes:
+                ledger.note(id_, now)
+            if args != run.args:
+                ledger.set_arguments(run, args)
+        return ledger.run(run.name), jobs
 
     def _deliver_late(self, ledger: Ledger, run: RunRow, notices: tuple[str, ...], *, reported: bool) -> Summary:
         """Make the zip that a finished run still lacks, of its own files or not at all."""

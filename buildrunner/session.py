@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from buildrunner import adoption, assignments
+from buildrunner.changes import Changes
 from buildrunner.config import Options
 from buildrunner.control import Control
 from buildrunner.delivery import Delivery
@@ -59,14 +60,17 @@ class Session:
         plan: Plan,
         jobs: Sequence[tuple[int, str, Job]],
         past: Mapping[str, Sequence[float]],
-        running: dict[str, str] | None = None,
+        left: adoption.Leftovers | None = None,
+        changes: Changes | None = None,
     ) -> Summary:
         """Run what the plan holds, then package and sum up.
 
-        `jobs` are all of the run, each with its number in the ledger and its file name. `running` (attempt → job) is
-        given when the run is carried on: what an earlier server left.
+        `jobs` are all of the run, each with its number in the ledger and its file name. When the run is carried on,
+        `left` is what an earlier server left of it, and `changes` what had changed by then.
         """
-        resumed = running is not None
+        resumed = left is not None
+        told = changes.notices() if changes else ()
+        self._notices += told
         before = wall_seconds(self._ledger, self._run) if resumed else 0.0
         self._begin({job.spec.name: file for _, file, job in jobs}, resumed=resumed)
         journals = self._ledger.state / "runs" / self._run.name
@@ -79,13 +83,13 @@ class Session:
             done = False
             try:
                 with self._signals.stopping(loop, pool.wakeup_fd):
-                    if running is not None:
-                        adoption.adopt(loop, journals, running)
+                    if left is not None:
+                        adoption.adopt(loop, left, changes.again if changes else {})
                     began = time.time() - (time.monotonic() - self._began)
                     self._record(
                         state="running", finished=None, wall=before, session=began, exit_code=None, archive=None
                     )
-                    self._announce(loop, len(jobs), past, resumed=resumed)
+                    self._announce(loop, len(jobs), past, told, resumed=resumed)
                     pool.start()
                     loop.run()
                 done = True
@@ -176,7 +180,9 @@ class Session:
             control=control,
         )
 
-    def _announce(self, loop: Loop, total: int, past: Mapping[str, Sequence[float]], *, resumed: bool) -> None:
+    def _announce(
+        self, loop: Loop, total: int, past: Mapping[str, Sequence[float]], notices: Sequence[str], *, resumed: bool
+    ) -> None:
         run = self._run
         self._listeners.tell(
             RunStarted(
@@ -189,6 +195,7 @@ class Session:
                 python_why=run.options["python_why"],
                 resumed=resumed,
                 choice=run.options.get("choice", ""),
+                notices=notices,
                 jobs=loop.undecided(),
                 past=past,
             )

@@ -280,7 +280,7 @@ def _result(run: RunRow, row: ResultRow) -> dict[str, Any]:
     started = row.outcome is not None or row.state is JobState.RUNNING
     return attempt_document(
         run, row, name=row.name, file=row.file, state=row.state, attempts=row.attempts, logs=started
-    ) | {"total_seconds": rounded(row.total_seconds), "lost": row.lost}
+    ) | {"total_seconds": rounded(row.total_seconds), "lost": row.lost, "changed": row.outdated is not None}
 
 
 def attempt_document(
@@ -336,7 +336,7 @@ def _attempt(run: RunRow, attempt: AttemptRow, at_work: Collection[str]) -> dict
     if attempt.number < row.attempts and document["stdout"]:
         document["stdout"] = log_path(run, row.file, "out", attempt.number)
         document["stderr"] = log_path(run, row.file, "err", attempt.number)
-    for of_the_job in ("total_seconds", "attempts", "lost"):
+    for of_the_job in ("total_seconds", "attempts", "lost", "changed"):
         del document[of_the_job]
     return {
         "run": run.name,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from buildrunner.config import IfChanged
 from buildrunner.job import Cwd
 from buildrunner.plan import Order
 
@@ -193,6 +194,12 @@ _CHOICE: tuple[Callable[[Any], Any], ...] = (
     option("--last-failed", is_flag=True, help="Only what did not pass the last time: failed, broken off or not run."),
     option("--shard", metavar="K/N", help="Only the K-th of N parts that take about as long as one another."),
 )
+
+
+def if_changed_option(**settings: Any) -> Callable[[_F], _F]:
+    """What a resumption does about results whose script has changed since."""
+    choices = [choice.value for choice in IfChanged]
+    return option("--if-changed", type=click.Choice(choices), **settings)
 
 
 class WithScriptArguments(click.Command):

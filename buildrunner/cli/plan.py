@@ -50,6 +50,8 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
     import os
     from dataclasses import replace
 
+    from buildrunner import adoption
+    from buildrunner.changes import compare
     from buildrunner.choice import Choice, choose
     from buildrunner.errors import NothingLeft, UsageError
     from buildrunner.interpreters import choose_python
@@ -70,12 +72,18 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
         if reader and left:
             require_same_options(options, left)
             require_directory(left)
-            if why_not := obstacle(reader, left):
+            ended = adoption.look(reader, left, wait=False).ended
+            changes = compare(reader, left, options, ended=ended)
+            changes.refuse(left)
+            if why_not := obstacle(reader, left, again=changes.again):
                 raise UsageError(f"run {left.name}: {why_not}")
-            undecided = {row.name for row in reader.results(left) if row.state not in FINAL_STATES}
+            rows = reader.results(left)
+            undecided = {row.name for row in rows if row.state not in FINAL_STATES and row.attempt not in ended}
+            undecided |= changes.again.keys()
             jobs = tuple(spec for spec in batch.jobs if spec.name in undecided)
-            past = reader.past_seconds(left.key, left.args, names=list(undecided))
-            choice = Choice(batch=replace(batch, jobs=jobs), past=past, words=f"what run {left.name} left")
+            past = reader.past_seconds(left.key, options.args, names=list(undecided))
+            words = "; ".join((f"what run {left.name} left", *changes.notices()))
+            choice = Choice(batch=replace(batch, jobs=jobs), past=past, words=words)
         else:
             choice = choose(reader, options, batch)
         if reader and not choice.past:

@@ -18,13 +18,14 @@ from buildrunner.cli.options import (
     WithScriptArguments,
     batch_options,
     choice_options,
+    if_changed_option,
     json_option,
     nearer,
     option,
     output_option,
     state_option,
 )
-from buildrunner.config import MODES
+from buildrunner.config import MODES, IfChanged
 from buildrunner.job import Cwd
 from buildrunner.plan import Order
 
@@ -69,6 +70,11 @@ from buildrunner.plan import Order
 @option("--max-fail", type=int, metavar="N", help="Start nothing new after N failures.")
 @option("--deadline", type=Duration(), metavar="TIME", help="Stop the run after this long; it can be resumed.")
 @option("--resume", is_flag=True, help="Carry on an interrupted run of the same target, if there is one.")
+@if_changed_option(
+    default=IfChanged.RERUN.value,
+    show_default=True,
+    help="When it is carried on and a script with a result has changed: run it again, keep the result, or stop.",
+)
 @option(
     "--keep-runs",
     type=int,
@@ -95,6 +101,7 @@ def command(
     order: str,
     fail_fast: bool,
     max_fail: int | None,
+    if_changed: str,
     resume: bool,
     dry_run: bool,
     as_json: bool,
@@ -120,6 +127,7 @@ def command(
         cwd=Cwd(cwd),
         order=Order(order),
         max_fail=1 if fail_fast and not nearer(ctx, "max_fail", "fail_fast") else max_fail,
+        if_changed=IfChanged(if_changed),
         args=ctx.meta.get(WithScriptArguments.KEY, ()),
         **settings,
     )

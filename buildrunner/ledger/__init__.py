@@ -7,7 +7,7 @@ script starts; a receipt changes its job only if its attempt is still the job's 
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import Attempt, Cwd, JobSpec, JobState
 from buildrunner.ledger import store
 from buildrunner.ledger.lock import Lock
-from buildrunner.ledger.reader import AttemptRow, Reader, ResultRow, RunRow
+from buildrunner.ledger.reader import AttemptRow, Noted, Reader, ResultRow, RunRow
 from buildrunner.ledger.store import to_sql, to_sql_or_none
 from buildrunner.naming import display
 from buildrunner.receipt import Receipt
 from buildrunner.removal import remove_tree
 
-__all__ = ["AttemptRow", "Ledger", "Reader", "ResultRow", "RunRow"]
+__all__ = ["AttemptRow", "Ledger", "Noted", "Reader", "ResultRow", "RunRow"]
 
 _SPEC_DEFAULTS = tuple(
     (name, getattr(JobSpec(name=""), name))
@@ -118,11 +118,13 @@ class Ledger(Reader):
         """The ledger's number of each job, by name."""
         return {store.from_sql(n): i for i, n in self._rows("SELECT id, name FROM jobs WHERE run = ?", run.id)}
 
-    def start(self, job: int, attempt: Attempt, script_sha256: str | None) -> None:
-        """Record an attempt and make it its job's current one."""
+    def start(
+        self, job: int, attempt: Attempt, script_sha256: str | None, modules: Mapping[str, str] | None = None
+    ) -> None:
+        """Record an attempt, with what it is about to run, and make it its job's current one."""
         self._cursor.execute(
-            "INSERT INTO attempts (id, job, number, worker, script_sha256) VALUES (?, ?, ?, ?, ?)",
-            (attempt.id, job, attempt.number, attempt.worker, script_sha256),
+            "INSERT INTO attempts (id, job, number, worker, script_sha256, modules) VALUES (?, ?, ?, ?, ?, ?)",
+            (attempt.id, job, attempt.number, attempt.worker, script_sha256, _encode(modules) if modules else None),
         )
         self._cursor.execute(
             "UPDATE jobs SET state = 'running', attempt = ?, attempts = ? WHERE id = ?",
@@ -170,6 +172,29 @@ class Ledger(Reader):
         self.db.executemany(
             "UPDATE jobs SET state = ?, error = ? WHERE id = ? AND state != 'running'",
             ((state, to_sql_or_none(error), job) for job in jobs),
+        )
+
+    def note(self, job: int, noted: Iterable[Noted]) -> None:
+        """Set what is noted about a job whose script had changed when its run was carried on."""
+        listed = [list(one) for one in noted]
+        self.db.execute("UPDATE jobs SET changed = ? WHERE id = ?", (_encode(listed) if listed else None, job))
+
+    def take_up(self, run: RunRow, jobs: Iterable[int]) -> None:
+        """Let these jobs of a run that was broken off wait again; from now on it is not over."""
+        self.db.execute("UPDATE runs SET state = 'interrupted' WHERE id = ?", (run.id,))
+        self.set_states(jobs, JobState.WAITING)
+
+    def set_specs(self, specs: Iterable[tuple[int, JobSpec]]) -> None:
+        """Let jobs be another thing from now on."""
+        self.db.executemany(
+            "UPDATE jobs SET spec = ? WHERE id = ?", ((_spec_to_json(spec), job) for job, spec in specs)
+        )
+
+    def set_arguments(self, run: RunRow, args: tuple[str, ...]) -> None:
+        """Let what still runs of a run have these arguments: from now on it may be a mixed one, which is recorded."""
+        options = {**run.options, "args": args, "mixed_args": True}
+        self.db.execute(
+            "UPDATE runs SET args = ?, options = ? WHERE id = ?", (json.dumps(args), json.dumps(options), run.id)
         )
 
     def set_run(self, run: RunRow, **columns: object) -> RunRow:

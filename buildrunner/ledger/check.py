@@ -17,6 +17,7 @@ from typing import Any
 from buildrunner.errors import LedgerError, ReceiptError
 from buildrunner.job import JobState, Outcome
 from buildrunner.ledger import Reader, spec_from_json, store
+from buildrunner.ledger.reader import Noted, noted_from_json
 from buildrunner.ledger.store import from_sql
 from buildrunner.naming import is_file_name_of
 from buildrunner.receipt import Receipt
@@ -152,8 +153,8 @@ def _runs(db: sqlite3.Connection) -> Iterator[Problem]:
 
 
 def _jobs(db: sqlite3.Connection) -> Iterator[Problem]:
-    for name, job, spec, file, twin in db.execute(
-        "SELECT runs.name, jobs.name, spec, file, count(*) OVER (PARTITION BY run, file) "
+    for name, job, spec, file, changed, twin in db.execute(
+        "SELECT runs.name, jobs.name, spec, file, changed, count(*) OVER (PARTITION BY run, file) "
         "FROM jobs JOIN runs ON runs.id = jobs.run"
     ):
         where = {"run": from_sql(name), "job": from_sql(job)}
@@ -161,15 +162,17 @@ def _jobs(db: sqlite3.Connection) -> Iterator[Problem]:
             spec_from_json(where["job"], spec)
         except (ValueError, TypeError, AttributeError):
             yield Problem(**where, text=f"its spec cannot be read: {_short(spec)}")
+        if _noted(changed) is None:
+            yield Problem(**where, text=f"what is noted about its changes cannot be read: {_short(changed)}")
         if twin > 1 or not is_file_name_of(file, where["job"]):
             yield Problem(**where, text=f"its file name {_short(file)} is not its own")
     # What the receipt of the current attempt is, if there is one and it counts, decides what the state may be.
-    for name, job, state, attempt, attempts, lost, rows, numbers, current, outcome, losses in db.execute(
+    for name, job, state, attempt, attempts, lost, changed, rows, numbers, current, outcome, losses in db.execute(
         """
         WITH tried AS (SELECT job, count(*) AS rows, count(DISTINCT number) AS numbers FROM attempts GROUP BY job),
              left_it AS (SELECT job, count(*) AS losses FROM receipts
                          WHERE outcome = 'lost' AND NOT superseded GROUP BY job)
-        SELECT runs.name, j.name, j.state, j.attempt, j.attempts, j.lost, coalesce(tried.rows, 0),
+        SELECT runs.name, j.name, j.state, j.attempt, j.attempts, j.lost, j.changed, coalesce(tried.rows, 0),
                coalesce(tried.numbers, 0), a.number, r.outcome, coalesce(left_it.losses, 0)
         FROM jobs j JOIN runs ON runs.id = j.run
         LEFT JOIN tried ON tried.job = j.id
@@ -185,13 +188,17 @@ def _jobs(db: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(**where, attempt=attempt, text="its current attempt is not its last one")
         if lost != losses:
             yield Problem(**where, text=f"it counts {lost} lost attempts, and {losses} receipts say so")
-        if not _may_be(state, outcome):
+        again = attempt in _repeated(changed)
+        if not _may_be(state, outcome, again=again):
             how = f"ended {outcome}" if outcome else "has no receipt that counts"
             yield Problem(**where, attempt=attempt, text=f"it is {_short(state)}, but its current attempt {how}")
 
 
-def _may_be(state: str, outcome: str | None) -> bool:
-    """Whether a job may be in this state when its current attempt ended so; None: there is none, or no receipt."""
+def _may_be(state: str, outcome: str | None, *, again: bool) -> bool:
+    """Whether a job may be in this state when its current attempt ended so; None: there is none, or no receipt.
+
+    `again`: whether the job is to be run again because its script had changed since that attempt.
+    """
     match state:
         case "passed":
             return outcome == Outcome.OK
@@ -200,13 +207,40 @@ def _may_be(state: str, outcome: str | None) -> bool:
         case "running":
             return outcome is None
         case _:
-            return state in list(JobState) and outcome != Outcome.OK
+            return state in list(JobState) and (outcome != Outcome.OK or again)
+
+
+def _noted(changed: Any) -> tuple[Noted, ...] | None:
+    """What is noted about a job's changes; None when that cannot be read."""
+    try:
+        noted = noted_from_json(changed)
+        return noted if all(isinstance(part, str) for one in noted for part in one) else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _repeated(changed: Any) -> set[str]:
+    """The attempts after which the job was to be run again because its script had changed."""
+    return {noted.attempt for noted in _noted(changed) or () if noted.decision == "rerun"}
 
 
 def _attempts(db: sqlite3.Connection) -> Iterator[Problem]:
-    for name, job, attempt, number, sha, ended, worker, receipt_worker, receipt_number, owner, same in db.execute(
+    for (
+        name,
+        job,
+        attempt,
+        number,
+        sha,
+        modules,
+        ended,
+        worker,
+        receipt_worker,
+        receipt_number,
+        owner,
+        of,
+    ) in db.execute(
         """
-        SELECT runs.name, j.name, a.id, a.number, a.script_sha256,
+        SELECT runs.name, j.name, a.id, a.number, a.script_sha256, a.modules,
                r.attempt IS NOT NULL OR (j.state = 'running' AND j.attempt = a.id),
                a.worker, r.worker, r.number, r.job, a.job
         FROM attempts a JOIN jobs j ON j.id = a.job JOIN runs ON runs.id = j.run
@@ -216,18 +250,20 @@ def _attempts(db: sqlite3.Connection) -> Iterator[Problem]:
         where = {"run": from_sql(name), "job": from_sql(job), "attempt": from_sql(attempt)}
         if not ended:
             yield Problem(**where, text=f"attempt {number} has no receipt, and does not run any more")
-        if owner is not None and (owner != same or receipt_number != number):
+        if owner is not None and (owner != of or receipt_number != number):
             yield Problem(**where, text=f"attempt {number} and its receipt are not of the same job and number")
         if receipt_worker is not None and receipt_worker != worker:
             yield Problem(**where, text=f"attempt {number} and its receipt name different workers")
         if sha is not None and not _is_sha256(sha):
             yield Problem(**where, text=f"the script's hash is none: {_short(sha)}")
+        if modules is not None and not _are_modules(_parsed(modules), modules):
+            yield Problem(**where, text=f"the hashes of the script's modules cannot be read: {_short(modules)}")
 
 
 def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
-    for run, job, current, superseded, known, checksum, *columns in db.execute(
+    for run, job, current, changed, superseded, known, checksum, *columns in db.execute(
         """
-        SELECT runs.name, j.name, j.attempt, r.superseded, a.id IS NOT NULL, r.checksum,
+        SELECT runs.name, j.name, j.attempt, j.changed, r.superseded, a.id IS NOT NULL, r.checksum,
                r.attempt, r.number, r.worker, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
                r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.error, r.truncated
         FROM receipts r LEFT JOIN jobs j ON j.id = r.job LEFT JOIN runs ON runs.id = j.run
@@ -249,7 +285,7 @@ def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(**where, text="nobody can tell whether its receipt counts")
         if not known and not superseded:
             yield Problem(**where, text="a receipt that counts is of an attempt that is not recorded")
-        if receipt.passed and not superseded and attempt != current:
+        if receipt.passed and not superseded and attempt != current and attempt not in _repeated(changed):
             yield Problem(**where, text="it passed, and was tried again")
         if job is not None and receipt.checksum() != checksum:
             yield Problem(**where, text=f"receipt {receipt.number} has another checksum than when it was recorded")
@@ -277,6 +313,10 @@ def _is_utf8(text: str) -> bool:
 
 def _is_sha256(text: Any) -> bool:
     return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def _are_modules(value: Any, text: Any) -> bool:
+    return text == "null" or (isinstance(value, dict) and bool(value) and all(map(_is_sha256, value.values())))
 
 
 def _short(value: Any) -> str:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import UNSPENT, JobState, Outcome, made_at
@@ -58,9 +58,24 @@ class RunRow:
         return count
 
 
+class Noted(NamedTuple):
+    """What was found when a run was carried on: how what an attempt had run had changed, and what followed from that.
+
+    `decision` is `rerun` (the job was run again) or `keep` (its result stayed).
+    """
+
+    attempt: str
+    decision: str
+    what: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
-    """A job with its last attempt's receipt, as far as there is one."""
+    """A job with its last attempt's receipt, as far as there is one.
+
+    `modules` are what the script imports from its folder, with their SHA-256; None where nobody looked. `noted` is in
+    the order in which it was found.
+    """
 
     id: int
     name: str
@@ -70,8 +85,11 @@ class ResultRow:
     attempts: int
     lost: int
     error: str | None
+    attempt: str | None
     worker: int | None
     script_sha256: str | None
+    modules: dict[str, str] | None
+    noted: tuple[Noted, ...]
     mode: str | None
     outcome: Outcome | None
     exit_code: int | None
@@ -84,6 +102,17 @@ class ResultRow:
     outputs: tuple[OutputFile, ...]
     skipped_outputs: tuple[str, ...]
     truncated: tuple[tuple[str, int], ...]
+
+    @property
+    def outdated(self) -> str | None:
+        """What had changed since its last attempt when the run was carried on and the result was kept."""
+        last = self.noted[-1] if self.noted else None
+        return last.what if last and last.decision == "keep" and last.attempt == self.attempt else None
+
+    @property
+    def repeats(self) -> list[Noted]:
+        """Each time it was run again because something had changed."""
+        return [noted for noted in self.noted if noted.decision == "rerun"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +130,8 @@ class AttemptRow:
 
 
 _RESULTS = """
-SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error), a.worker,
-       a.script_sha256, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
+SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error), j.attempt, a.worker,
+       a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
        CASE WHEN j.attempts <= 1 THEN coalesce(r.seconds, 0)
             ELSE (SELECT total(seconds) FROM receipts WHERE job = j.id AND NOT superseded) END,
        r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated
@@ -114,14 +143,14 @@ WHERE j.run = ?
 
 _ATTEMPTS = """
 SELECT j.run, a.id, a.number, coalesce(r.superseded, 0),
-       j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, r.error, a.worker, a.script_sha256, r.mode, r.outcome,
-       r.exit_code, r.signal, r.started, r.seconds, coalesce(r.seconds, 0), r.cpu_seconds, r.max_rss, r.outputs,
-       r.skipped, r.truncated
+       j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, r.error, a.id, a.worker, a.script_sha256, a.modules,
+       j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds, coalesce(r.seconds, 0),
+       r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated
 FROM {} a JOIN jobs j ON j.id = a.job LEFT JOIN receipts r ON r.attempt = a.id
 """
 # An attempt that was taken back has no row; should a receipt of it come all the same, that is kept.
 _TAKEN_BACK = """
-(SELECT attempt AS id, job, number, worker, NULL AS script_sha256 FROM receipts
+(SELECT attempt AS id, job, number, worker, NULL AS script_sha256, NULL AS modules FROM receipts
  WHERE attempt NOT IN (SELECT id FROM attempts))
 """
 
@@ -325,13 +354,25 @@ class Reader:
 
     def spent(self, run: RunRow) -> dict[str, int]:
         """By job, how many ended attempts count against its retries; of jobs that are still to be decided."""
-        rows = self._query(
-            "SELECT j.name, count(*) FROM jobs j JOIN receipts r ON r.job = j.id "
+        return self._tries(run, f"r.outcome NOT IN ({_UNSPENT})")
+
+    def losses(self, run: RunRow) -> dict[str, int]:
+        """By job, how many attempts ended with their worker; of jobs that are still to be decided."""
+        return self._tries(run, "r.outcome = 'lost'")
+
+    def _tries(self, run: RunRow, which: str) -> dict[str, int]:
+        """Attempts of such an outcome, without those after which the script had changed: that has had none yet."""
+        found: dict[str, int] = {}
+        for name, attempt, changed in self._rows(
+            "SELECT j.name, r.attempt, j.changed FROM jobs j JOIN receipts r ON r.job = j.id "
             "WHERE j.run = ? AND j.state NOT IN ('passed', 'failed', 'skipped') AND NOT r.superseded "
-            f"AND r.outcome NOT IN ({_UNSPENT}) GROUP BY j.id",
+            f"AND {which}",
             run.id,
-        )
-        return {from_sql(name): count for name, count in rows}
+        ):
+            before = max((n.attempt for n in noted_from_json(changed) if n.decision == "rerun"), default="")
+            if attempt > before:  # ids are in the order in which they were made
+                found[from_sql(name)] = found.get(from_sql(name), 0) + 1
+        return found
 
     def at_work(self, run: RunRow) -> dict[str, int]:
         """The job each worker is at: of those that lie with it, the one handed out first."""
@@ -366,13 +407,14 @@ class Reader:
         """
         seen: dict[str, list[float]] = {}
         wanted = None if names is None else set(names)
-        for (run,) in self._query(
-            "SELECT id FROM runs WHERE key = ? AND args = ? AND id <= coalesce(?, id) ORDER BY id DESC LIMIT ?",
+        for run, mixed in self._query(
+            "SELECT id, instr(options, '\"mixed_args\": true') FROM runs "
+            "WHERE key = ? AND args = ? AND id <= coalesce(?, id) ORDER BY id DESC LIMIT ?",
             to_sql(key), json.dumps(args), until, _HISTORY_RUNS_AT_MOST,
         ):  # fmt: skip
             if wanted is not None and not wanted:
                 break
-            for name, seconds in self._seconds(run, wanted):
+            for name, seconds in self._seconds(run, wanted, args if mixed else None):
                 times = seen.setdefault(name, [])
                 if len(times) < _HISTORY_RUNS:
                     times.append(seconds)
@@ -380,18 +422,25 @@ class Reader:
                     wanted.discard(name)
         return seen
 
-    def _seconds(self, run: int, names: Collection[str] | None) -> Iterator[tuple[str, float]]:
-        """What the jobs of one run took; of these names, or of all."""
+    def _seconds(
+        self, run: int, names: Collection[str] | None, args: tuple[str, ...] | None
+    ) -> Iterator[tuple[str, float]]:
+        """What the jobs of one run took; of these names, or of all; with these arguments, or with any."""
         few = names is not None and len(names) <= _LOOKED_UP
         asked = [to_sql(name) for name in names or ()] if few else []
         only = f"AND j.name IN ({', '.join('?' * len(asked))})" if few else ""
-        for key, seconds in self._query(
-            "SELECT j.name, r.seconds FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
+        for key, seconds, spec, attempt, changed in self._query(
+            "SELECT j.name, r.seconds, j.spec, j.attempt, j.changed "
+            "FROM jobs j JOIN receipts r ON r.attempt = j.attempt "
             f"WHERE j.run = ? {only} AND r.outcome NOT IN ('spawn_error', 'lost', 'cancelled')",
             run,
             *asked,
         ):
             name = from_sql(key)
+            if args is not None:
+                is_of_others = tuple(json.loads(spec).get("args", ())) != args
+                if is_of_others or any(n.attempt >= attempt for n in noted_from_json(changed) if n.decision == "rerun"):
+                    continue
             if names is None or name in names:
                 yield name, seconds
 
@@ -440,10 +489,15 @@ def _run_row(row: tuple[Any, ...]) -> RunRow:
     return RunRow(**data)
 
 
+def noted_from_json(text: str | None) -> tuple[Noted, ...]:
+    """What is noted about a job's changes."""
+    return tuple(Noted(*one) for one in json.loads(text)) if text else ()
+
+
 def _result_row(row: tuple[Any, ...]) -> ResultRow:
     (
-        id_, name, file, spec, state, attempts, lost, error, worker, sha, mode, outcome, code, signal, started,
-        seconds, total, cpu, rss, outputs, skipped, truncated,
+        id_, name, file, spec, state, attempts, lost, error, attempt, worker, sha, modules, noted, mode, outcome, code,
+        signal, started, seconds, total, cpu, rss, outputs, skipped, truncated,
     ) = row  # fmt: skip
     return ResultRow(
         id=id_,
@@ -454,8 +508,11 @@ def _result_row(row: tuple[Any, ...]) -> ResultRow:
         attempts=attempts,
         lost=lost,
         error=None if error is None else from_sql(error),
+        attempt=attempt,
         worker=worker,
         script_sha256=sha,
+        modules=json.loads(modules or "{}"),
+        noted=noted_from_json(noted),
         mode=mode,
         outcome=Outcome(outcome) if outcome else None,
         exit_code=code,

@@ -28,6 +28,8 @@ class ProgressLines:
             case RunStarted():
                 self._total = event.total
                 self._say(run_line(event))
+                for notice in event.notices:
+                    self._say(f"note: {notice}")
             case JobEnded():
                 self._ended(event)
             case JobDropped() if event.total <= _EVERY_JOB_UP_TO or self._verbose:

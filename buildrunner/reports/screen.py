@@ -99,6 +99,8 @@ class Screen:
                 self._workers = event.workers
                 self._outlook = Outlook(event.jobs, event.past, workers=event.workers)
                 self._print(run_line(event))
+                for notice in event.notices:
+                    self._print(f"note: {notice}", "yellow")
                 self._draw(now)
             case JobStarted():
                 lane = self._lanes.setdefault(event.worker, deque())

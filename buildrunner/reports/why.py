@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from buildrunner.assignments import script_sha256
+from buildrunner.changes import ITSELF, difference
 from buildrunner.job import FINAL_STATES, JobSpec, JobState, Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display
@@ -14,6 +14,7 @@ from buildrunner.reports.tail import last_words
 from buildrunner.reports.text import alone_command
 from buildrunner.reports.words import about, command, count, ending, row_ending, seconds, shell
 from buildrunner.resumable import how_to_go_on
+from buildrunner.sources import Sources
 from buildrunner.summary import real_state, results, stamp
 
 Reason = tuple[str, str]
@@ -38,6 +39,10 @@ def reasons(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
     yield "was chosen", _chosen(reader, run, row)
     yield from _when(reader, run, row)
     yield from _attempts(reader, row)
+    for again in row.repeats:
+        yield "run again", f"because {again.what}"
+    if row.outdated:
+        yield "was kept", f"although {row.outdated} before the run was carried on (--if-changed keep)"
     if row.state is JobState.FAILED:
         yield from _no_more(run, row)
     yield from _script(run, row)
@@ -171,13 +176,14 @@ def _script(run: RunRow, row: ResultRow) -> Iterator[Reason]:
     spec = _spec(row)
     if spec.script is None or row.script_sha256 is None:
         return
-    now = script_sha256(run.options["directory"], spec.script)
-    if now is None:
+    what, is_gone = difference(row, spec, Sources(run.options["directory"]))
+    if is_gone:
         place = run.options["directory"]
         where = "" if os.getcwd() == place else f" from {display(place)}, where the run was"
         yield "script", f"{display(spec.script)} cannot be read any more{where}"
         return
-    same = "as it was when it ran" if now == row.script_sha256 else "CHANGED since it ran"
+    how = "" if what == ITSELF else f": {what}"
+    same = f"CHANGED since it ran{how}" if what else "as it was when it ran"
     yield "script", f"{display(spec.script)}, {same}"
 
 

@@ -147,7 +147,8 @@ def row_ending(row: ResultRow) -> str:
     """How a job's last attempt ended, or where the job is."""
     if row.state in (JobState.SKIPPED, JobState.RUNNING, JobState.WAITING):
         return str(row.state)
-    return ending(row.outcome, row.exit_code, row.signal, row.state)
+    told = ending(row.outcome, row.exit_code, row.signal, row.state)
+    return f"{told}, changed since" if row.outdated else told
 
 
 def command(run: RunRow, verb: str, *words: str, option: str = "") -> str:

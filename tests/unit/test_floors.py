@@ -14,9 +14,9 @@ PACKAGE = Path(buildrunner.__file__).parent
 FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "forecast"),
     (
-        "assignments", "choice", "config", "control", "delivery", "destination", "doctor", "machine", "interpreters",
-        "scan", "groups", "ledger", "ledger.*", "outputfolder", "processes", "removal", "resumable", "strays",
-        "summary", "timed", "package", "reports", "reports.*", "run", "run.*",
+        "assignments", "changes", "choice", "config", "control", "delivery", "destination", "doctor", "groups",
+        "interpreters", "ledger", "ledger.*", "machine", "outputfolder", "package", "processes", "removal", "reports",
+        "reports.*", "resumable", "run", "run.*", "scan", "sources", "strays", "summary", "timed",
     ),
     ("pool", "loop", "adoption", "bench", "signals"),
     ("server", "session"),

@@ -18,17 +18,17 @@ from buildrunner.job import (
     advance,
 )
 
-#             release  start    return  pass    fail    retry  skip     cancel     revive
+#             release  start    return  pass    fail    retry  skip     cancel     revive   rerun
 EXPECTED = """
-waiting       ready    -        -       -       -       -      skipped  cancelled  waiting
-ready         -        running  -       -       -       -      skipped  cancelled  waiting
-running       -        -        ready   passed  failed  ready  -        cancelled  -
-passed        -        -        -       -       -       -      -        -          -
-failed        -        -        -       -       -       -      -        -          -
-skipped       -        -        -       -       -       -      -        -          -
-cancelled     -        -        -       -       -       -      -        -          waiting
+waiting       ready    -        -       -       -       -      skipped  cancelled  waiting  -
+ready         -        running  -       -       -       -      skipped  cancelled  waiting  -
+running       -        -        ready   passed  failed  ready  -        cancelled  -        -
+passed        -        -        -       -       -       -      -        -          -        waiting
+failed        -        -        -       -       -       -      -        -          -        waiting
+skipped       -        -        -       -       -       -      -        -          -        waiting
+cancelled     -        -        -       -       -       -      -        -          waiting  -
 """
-EVENTS = ("release", "start", "return", "pass", "fail", "retry", "skip", "cancel", "revive")
+EVENTS = ("release", "start", "return", "pass", "fail", "retry", "skip", "cancel", "revive", "rerun")
 TABLE = {
     (state, event): after
     for state, *row in map(str.split, EXPECTED.strip().splitlines())
@@ -51,8 +51,8 @@ def test_every_pair_of_state_and_event(state: JobState, event: JobEvent) -> None
 
 
 @pytest.mark.parametrize("state", sorted(FINAL_STATES))
-def test_there_is_no_way_out_of_a_final_state(state: JobState) -> None:
-    assert not [event for (before, event) in TRANSITIONS if before is state]
+def test_the_only_way_out_of_a_final_state_is_a_changed_script(state: JobState) -> None:
+    assert [event for (before, event) in TRANSITIONS if before is state] == [JobEvent.RERUN]
 
 
 def test_every_state_can_be_reached_and_every_other_one_left() -> None:
@@ -63,7 +63,7 @@ def test_every_state_can_be_reached_and_every_other_one_left() -> None:
         todo += nearby - reached
         reached |= nearby
     assert reached == set(JobState)
-    assert {before for before, _ in TRANSITIONS} == set(JobState) - FINAL_STATES
+    assert {before for before, event in TRANSITIONS if event is not JobEvent.RERUN} == set(JobState) - FINAL_STATES
 
 
 def test_nobody_can_change_the_table() -> None:
