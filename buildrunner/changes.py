@@ -56,7 +56,7 @@ class Changes:
             notices.append(f"{_changed(self.found)}; {becomes}")
         followers = {name: why for name, why in self.again.items() if name not in self.found}
         if followers:
-            notices.append(f"{_listed(followers)}: run with them")
+            notices.append(f"run again because of that: {_listed(followers)}")
         if self.gone:
             whose = "its result is" if len(self.gone) == 1 else "their results are"
             notices.append(f"{_gone(self.gone)}; {whose} kept")
