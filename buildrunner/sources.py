@@ -59,10 +59,14 @@ class Sources:
     def _modules(self, script: str, names: Sequence[str]) -> Modules:
         folder = os.path.dirname(script)
         found: dict[str, str] = {}
-        todo, seen = list(names), set(names)
+        todo, seen, absent = list(names), set(names), self._absent_from(folder)
         while todo and len(found) < _MOST_MODULES:
             name = todo.pop()
+            if name in absent:
+                continue
             if (module := self._module(folder, name)) is None:
+                if not os.path.lexists(os.path.join(folder, f"{name}.py")):  # one that is no file yet may become one
+                    absent.add(name)
                 continue
             place, digest, more = module
             if os.path.join(folder, place) == script:
@@ -74,9 +78,6 @@ class Sources:
 
     def _module(self, folder: str, name: str) -> tuple[str, str, Sequence[str]] | None:
         """What `import name` finds in a folder: where, its digest, and the names it imports itself."""
-        absent = self._absent_from(folder)
-        if name in absent:
-            return None
         path = os.path.join(folder, name)
         try:
             if not os.path.isdir(path):
@@ -87,7 +88,6 @@ class Sources:
                 return f"{name}/", *package
         except (OSError, ValueError):
             pass
-        absent.add(name)
         return None
 
     def _absent_from(self, folder: str) -> set[str]:

@@ -57,7 +57,7 @@ def test_a_run_is_told_in_order_and_in_full(workspace: Any) -> None:
     assert {e["attempt"] for e in ended} == {e["attempt"] for e in told if e["event"] == "job_started"}
     for event in ended[1:]:  # what `run --json` says of the job, in the same words
         assert event["receipt"].items() <= done.results[event["job"]].items()
-    assert set(done.results["good.py"]) - set(ended[2]["receipt"]) == {"total_seconds", "lost"}
+    assert set(done.results["good.py"]) - set(ended[2]["receipt"]) == {"total_seconds", "lost", "changed"}
     assert (workspace.path / ended[0]["receipt"]["stdout"]).exists()
     assert told[-2]["sha256"] == done.document["archive"]["sha256"]
     assert (told[-1]["exit_code"], told[-1]["totals"]) == (1, done.document["totals"])
