@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import tempfile
 from binascii import crc32
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,14 +29,14 @@ def check(path: str, *, what: str, option: str, ours: Callable[[IO[bytes]], bool
         raise UsageError(f"cannot write {what} {shown}: {exc.strerror}; name another with {option}{instead}") from exc
     if there and not _may_be_replaced(path, ours):
         raise UsageError(f"cannot write {what} {shown}: what is there is none of ours; name another with {option}")
+    probe = _beside(path) + ".probe"
     try:
-        fd, probe = tempfile.mkstemp(prefix=".buildrunner-", dir=os.path.dirname(os.path.realpath(path)))
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     except OSError as exc:
         raise UsageError(f"cannot write {what} {shown}: {exc.strerror}; name another with {option}{instead}") from exc
-    try:
-        os.close(fd)
     finally:  # a signal may end this
-        os.unlink(probe)
+        with suppress(OSError):
+            os.unlink(probe)
 
 
 @contextmanager
@@ -47,8 +46,7 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
     A link stays, and what it leads to is written.
     """
     folder, name = os.path.split(os.path.realpath(path))
-    # One name for every try, so that what a killed one left is written over.
-    unfinished = os.path.join(folder, f".buildrunner-{crc32(os.fsencode(name)):08x}")
+    unfinished = _beside(path)
     with open(_open_alone(unfinished), "w+b") as file:
         try:
             yield file
@@ -64,6 +62,12 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
             raise
     with suppress(OSError):  # the file is there and whole; not every file system and every user may do this
         _sync_folder(folder)
+
+
+def _beside(path: str) -> str:
+    """A name in the same folder: one for every try, so that what a killed one left is taken up by the next."""
+    folder, name = os.path.split(os.path.realpath(path))
+    return os.path.join(folder, f".buildrunner-{crc32(os.fsencode(name)):08x}")
 
 
 def _open_alone(path: str) -> int:

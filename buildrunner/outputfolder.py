@@ -23,6 +23,7 @@ from buildrunner.removal import remove_empty_folders, remove_tree
 _LIST = ".buildrunner-files"
 _LOCK = ".buildrunner-lock"
 _FORMAT = "buildrunner.output/1"
+_READY = ".ready-"
 _LOG_SUFFIXES = (".out", ".err")
 _LONGEST_PATH = 4096  # bytes, with the zero at its end: PATH_MAX
 
@@ -48,7 +49,8 @@ class OutputFolder:
         self._lock = Lock(Path(self.path, _LOCK), purpose=purpose, what="output folder", option=option)
 
     def close(self) -> None:
-        """Let other runs in."""
+        """Let other runs in, without the folders that workers kept ready and were killed too soon to remove."""
+        self._remove_ready()
         self._lock.release()  # its file stays: removing it would let two in that wait for it
 
     def log(self, file: str, suffix: str, number: int | None = None) -> str:
@@ -61,7 +63,7 @@ class OutputFolder:
 
     def ready(self, worker: int) -> str:
         """Path of the empty folder a worker keeps ready."""
-        return os.path.join(self.files, f".ready-{worker}")
+        return os.path.join(self.files, f"{_READY}{worker}")
 
     def begin(self, key: str, run: str, names: Sequence[str]) -> dict[str, str]:
         """Remove what the target's last run left and claim room for this one: a file name for every job."""
@@ -164,6 +166,13 @@ class OutputFolder:
                 return True
             folder = os.path.dirname(folder)
         return False
+
+    def _remove_ready(self) -> None:
+        with suppress(OSError):
+            for name in () if self._is_elsewhere() else os.listdir(self.files):
+                if name.startswith(_READY) and name.removeprefix(_READY).isdigit():
+                    with suppress(OSError):  # a stranger's, or with something in it
+                        os.rmdir(os.path.join(self.files, name))
 
     def _read_list(self) -> dict[str, dict[str, Any]]:
         return _read_list(self.path)

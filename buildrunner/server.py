@@ -192,6 +192,7 @@ class BuildServer:
         self._begin()
         if broken_off(ledger, row):
             return self._resume(ledger, row)
+        ledger.forget_journals()
         notices: tuple[str, ...] = (f"run {row.name} is complete; nothing was run",)
         notices += compare(ledger, row, self._options).of_complete()
         if not named and (left := left_behind(ledger, row)):

@@ -225,9 +225,13 @@ class Ledger(Reader):
                 self.db.execute("DELETE FROM receipts WHERE job IN (SELECT id FROM jobs WHERE run = ?)", (run,))
                 self.db.execute("DELETE FROM jobs WHERE run = ?", (run,))
                 self.db.execute("DELETE FROM runs WHERE id = ?", (run,))
+        self.forget_journals()
+
+    def forget_journals(self) -> None:
+        """Remove the journals of runs that have ended or are forgotten; whose server was killed before it could."""
         folders = os.listdir(self.state / "runs") if (self.state / "runs").is_dir() else ()
-        # Also those of runs that an earlier server forgot, and could not remove before it was killed.
-        for name in set(folders) - {name for (name,) in self._query("SELECT name FROM runs")}:
+        needed = {name for (name,) in self._query("SELECT name FROM runs WHERE state != 'finished'")}
+        for name in set(folders) - needed:
             remove_tree(str(self.state / "runs" / name))
 
     def _roll_back(self) -> None:

@@ -54,6 +54,15 @@ def test_what_a_killed_server_could_not_remove_any_more_goes_next_time(ledger: L
     assert sorted(path.name for path in (ledger.state / "runs").iterdir()) == ["r0"]
 
 
+def test_journals_go_when_their_run_has_ended_and_stay_while_it_can_be_carried_on(ledger: Ledger) -> None:
+    """A server killed between the end of its run and the removal of its journals leaves them."""
+    for number, state in enumerate(("finished", "interrupted", "cancelled")):
+        eventful(ledger, f"r{number}")
+        ledger.set_run(ledger.run(f"r{number}"), state=state)
+    ledger.forget_journals()
+    assert sorted(path.name for path in (ledger.state / "runs").iterdir()) == ["r1", "r2"]
+
+
 @pytest.mark.parametrize("keep", [1, 3, 6, 100])
 def test_what_is_forgotten_is_gone_from_everywhere(ledger: Ledger, keep: int) -> None:
     for number in range(6):

@@ -26,6 +26,18 @@ def test_a_destination_is_tried_without_leaving_anything(tmp_path: Path, check: 
     assert [p.name for p in tmp_path.iterdir()] == ["empty"]
 
 
+@CHECKS
+def test_what_a_killed_check_left_goes_with_the_next(
+    tmp_path: Path, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr("os.unlink", lambda path: None)
+        check(str(tmp_path / "new"))
+    assert len(list(tmp_path.iterdir())) == 1
+    check(str(tmp_path / "new"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_ours_by_its_mark_may_be_replaced(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "old.zip", "w") as archive:
         archive.writestr("manifest.json", "{}")

@@ -75,6 +75,15 @@ def test_paths(folder: OutputFolder) -> None:
     assert folder.ready(1) != folder.ready(2)
 
 
+def test_what_killed_workers_kept_ready_goes_when_the_folder_is_closed(tmp_path: Path) -> None:
+    folder = OutputFolder(str(tmp_path / "out"), purpose="a test")
+    os.mkdir(folder.ready(0))
+    put(folder, "files/.ready-1/somebody's")
+    os.mkdir(f"{folder.files}/.ready-to-go")
+    folder.close()
+    assert sorted(os.listdir(folder.files)) == [".ready-1", ".ready-to-go"]
+
+
 def test_it_cannot_be_where_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(UsageError, match="name another with -o DIR"):
