@@ -30,6 +30,8 @@ class Acknowledged:
         """attempt → its outcome, exit code and signal, as an event told them"""
         self.receipts: dict[str, dict[str, Any]] = {}
         """attempt → its whole row"""
+        self.outcomes: dict[str, str] = {}
+        """attempt → its outcome, by a journal: nobody was shown it, but `resume` is to take it up"""
         self.decided: dict[str, dict[str, Any]] = {}
         """job → its state, and as far as it was shown the current attempt or the number of attempts"""
 
@@ -47,6 +49,10 @@ class Acknowledged:
         for result in document["results"]:
             if result["state"] in DECIDED:
                 self._decide(result["name"], state=result["state"], attempts=result["attempts"])
+
+    def add_journals(self, outcomes: dict[str, str]) -> None:
+        """From the workers' journals, when the server is dead."""
+        self.outcomes |= outcomes
 
     def add_recorded(self, found: Recorded) -> None:
         """From the ledger's file."""
@@ -94,6 +100,10 @@ def _lost(found: Recorded, shown: Acknowledged) -> Iterator[str]:
         now = found.receipts.get(attempt)
         if now is None or now["superseded"] or {k: now[k] for k in told} != told:
             yield f"lost: attempt {attempt} was told as {told}, and is {now}"
+    for attempt, outcome in shown.outcomes.items():
+        now = found.receipts.get(attempt)
+        if now is None or now["superseded"] or now["outcome"] != outcome:
+            yield f"lost: attempt {attempt} ended {outcome} by its journal, and is {now}"
     for name, told in shown.decided.items():
         job = found.jobs.get(name)
         if job is None or {k: job[k] for k in told} != told:

@@ -105,7 +105,7 @@ static int kind_of(int fd)
         return CHECKPOINT;
     if (ends_with(path, length, ".journal"))
         return JOURNAL;
-    return memmem(path, length, "/.buildrunner-", 14) ? ZIP : -1;
+    return memmem(path, length, "/.buildrunner-", 14) || ends_with(path, length, ".zip") ? ZIP : -1;
 }
 
 static void *real(const char *name, void **kept)

@@ -22,7 +22,7 @@ from buildrunner.ledger import Reader
 from buildrunner.summary import run_document
 from tests.harness.blows import CALLED, TIMED, Blow, Shim, draw_blow
 from tests.harness.judge import Acknowledged, judge
-from tests.harness.traces import MARK, Process, processes, read_events, read_ledger, read_witness
+from tests.harness.traces import MARK, Process, processes, read_events, read_journals, read_ledger, read_witness
 from tests.harness.zoo import Kind, draw_scripts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +141,7 @@ class Point:
                 continue
             ended = time.monotonic()
             self.acknowledge()
+            self._acknowledged.add_journals(read_journals(self.folder / ".buildrunner" / "runs"))
             self._look_for_half_a_zip()
             if not at_once:
                 self._await_end(ended, spare=lambda process, kind=blow.kind: self._waits_for_resume(process, kind))
@@ -208,6 +209,7 @@ class Point:
             return
         self.acknowledge(live=True)
         self._note_status()
+        self._look_for_outliving()
         if blow.kind == "script":
             struck = self._kill_script(server)
         else:
@@ -269,6 +271,13 @@ class Point:
                 self._acknowledged.add_status(run_document(reader, runs[0]))
         finally:
             reader.close()
+
+    def _look_for_outliving(self) -> None:
+        """While the run goes on: nothing lives of an attempt that had been recorded as ended before this look."""
+        ended = frozenset(self._acknowledged.receipts)
+        left = [p for p in processes(self.folder) if p.attempt in ended]
+        if left and (left := [p for p in processes(self.folder) if p in left]):
+            self._violate("left: outlives its attempt: " + "; ".join(f"{p.pid} {p.command}" for p in left[:4]))
 
     def _look_for_half_a_zip(self) -> None:
         from buildrunner.package import verify

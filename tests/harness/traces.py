@@ -8,6 +8,8 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from ast import literal_eval
+from binascii import crc32
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +99,20 @@ def read_events(path: Path) -> list[dict[str, Any]]:
             with suppress(ValueError):
                 told.append(json.loads(line))
     return told
+
+
+def read_journals(folder: Path) -> dict[str, str]:
+    """The attempts whose receipts lie in journals, with their outcomes. A line that was cut off is the last."""
+    found = {}
+    for path in folder.glob("*/*.journal"):
+        for line in path.read_bytes().splitlines(keepends=True):
+            checksum, _, payload = line.partition(b" ")
+            if not payload.endswith(b"\n") or int(checksum, 16) != crc32(payload[:-1]):
+                break
+            values = literal_eval(payload.decode())
+            if values[0] == "end":
+                found[values[1][0]] = values[1][5]
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

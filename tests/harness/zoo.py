@@ -30,6 +30,11 @@ w("end")
 sys.exit({code})
 """
 
+# Goes on for long where nobody is left who waits for it: a script that is not ended with its worker is found.
+_UNLESS_ORPHANED = """
+read -r _ _ _ parent _ </proc/$$/stat
+[ "$parent" = "$PPID" ] || sleep 600"""
+
 _DAEMON_PY = """\
 if os.fork() == 0:
     os.setsid()
@@ -37,6 +42,7 @@ if os.fork() == 0:
     os.closerange(0, 256)
     time.sleep(600)
     os._exit(0)
+time.sleep(0.1)
 """
 
 _CHILD_PY = """\
@@ -45,6 +51,7 @@ if os.fork() == 0:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(600)
     os._exit(0)
+time.sleep(0.1)
 """
 
 _FILES_PY = """\
@@ -80,9 +87,10 @@ KINDS = (
     # Fails the first time it is run to its end.
     Kind(name="flaky", suffix="sh", body=_text(":"), code='$((BUILDRUNNER_ATTEMPT_NUMBER == 1))'),
     Kind(name="child", suffix="sh", body=_text("sleep 600 &")),
-    Kind(name="daemon", suffix="sh", leaves_daemon=True, body=_text("setsid sleep 600 </dev/null >/dev/null 2>&1 &")),
-    Kind(name="stubborn", suffix="sh", body=_text("trap '' TERM INT HUP\nsleep 600 &\nsleep 0.05")),
-    Kind(name="longer", suffix="sh", body=lambda draw: f"sleep {draw.uniform(0.1, 0.3):.3f}"),
+    Kind(name="daemon", suffix="sh", leaves_daemon=True,
+         body=_text("setsid sleep 600 </dev/null >/dev/null 2>&1 &\nsleep 0.1")),
+    Kind(name="stubborn", suffix="sh", body=_text("trap '' TERM INT HUP\nsleep 600 &\nsleep 0.05" + _UNLESS_ORPHANED)),
+    Kind(name="longer", suffix="sh", body=lambda draw: f"sleep {draw.uniform(0.1, 0.3):.3f}" + _UNLESS_ORPHANED),
     Kind(name="quick", suffix="py", body=_text("pass")),
     Kind(name="files", suffix="py", files=True,
          body=lambda draw: _FILES_PY.format(count=draw.choice((2, 3, 20)), size=draw.choice((1, 1, 60_000)))),
