@@ -8,12 +8,13 @@ Exit code 1 when a promise was broken. The folder of such a point stays, and the
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from tests.harness.blows import build_library
-from tests.harness.campaign import KINDS, campaign, table
+from tests.harness.campaign import KINDS, campaign, complaint, table
 from tests.harness.point import Point
 
 
@@ -34,12 +35,16 @@ def main() -> int:
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="kill-points-"))
     folder.mkdir(parents=True, exist_ok=True)
     library = build_library(folder)
+    if library is None:
+        print("no C compiler (cc or gcc): only kills at moments, none at calls", flush=True)
     if asked.replay:
         seed, number, kind = asked.replay.split(":", 2)
         at = tuple(filter(None, asked.at.split(",")))
         point = Point(seed=int(seed), number=int(number), kind=kind, folder=folder / "again", library=library, at=at,
                       few=asked.few)  # fmt: skip
         results = [point.carry_out()]
+        if results[0].violations:
+            print(complaint(results[0]))
     else:
         print(f"seed {asked.seed}, {asked.points} points, in {folder}", flush=True)
         kinds = (asked.only,) if asked.only else None
@@ -53,7 +58,11 @@ def main() -> int:
             lanes=asked.lanes,
         )
     print(table(results))
-    return 1 if any(result.violations for result in results) else 0
+    if any(result.violations for result in results):
+        return 1
+    if not asked.folder:
+        shutil.rmtree(folder)
+    return 0
 
 
 sys.exit(main())

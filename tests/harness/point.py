@@ -8,9 +8,11 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,6 +30,7 @@ from tests.harness.zoo import Kind, draw_scripts
 ROOT = Path(__file__).resolve().parents[2]
 GONE_WITHIN = 5.0  # seconds
 _HANGS_AFTER = 60.0  # seconds, for a run of about one
+_UNREADABLE = (sqlite3.Error, zipfile.BadZipFile, BuildrunnerError, OSError, KeyError)
 _ENDING_SERVERS = tuple(kind for kind in (*TIMED, *CALLED) if kind.startswith("server"))
 
 
@@ -98,7 +101,9 @@ class Point:
             for violation in self.judge():
                 self._violate(violation)
         except _Hangs as exc:
-            result.violations.append(str(exc))
+            self._violate(str(exc))
+        except _UNREADABLE as exc:
+            self._violate(f"wrong: what is left cannot be read: {exc!r}")
         finally:
             self._end_all()
         if not result.violations and not keep:
