@@ -144,9 +144,11 @@ class Slot:
             self._signal(_signal.SIGKILL)
 
     def close(self) -> None:
-        """End what is left in the control group, and remove the folder kept ready."""
+        """End what is left in the control groups, and remove the folder kept ready."""
         if self.group:
             self.group.end(self.own_pid)
+        if self.limits and self.limits.group:
+            self.limits.group.end()
         try:
             os.rmdir(self.ready)
         except OSError:
