@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _GROWTH = 4e9  # bytes a second; no tree of processes takes memory faster than this for long
 _SOONEST, _LATEST = 0.005, 0.1  # seconds between two looks
+_ROUNDS = 10  # looks at most for what forks faster than it is moved
 _BLOCK = 4096  # bytes; what is given back to the disk begins and ends at a multiple
 _LEAST_CUT = 1 << 16  # bytes; less than this is not worth a cut
 _LONGEST_LINE = 4096  # bytes; where lines are no longer than this they are kept whole
@@ -48,12 +49,22 @@ class Watch:
 
     def __init__(self, limits: Limits, pid: int, members: Callable[[], Iterator[int]], logs: dict[str, str]) -> None:
         self.limits = limits
-        if limits.group:
-            limits.group.take(pid)
         self.members = members
+        if limits.group:
+            self._enter(limits.group, pid)
         self.logs = logs
         self.next = time.monotonic() + _SOONEST
         self.why: str | None = None
+
+    def _enter(self, group: MemoryGroup, pid: int) -> None:
+        """Move the script, and then what it has started in the meantime, which was born outside."""
+        group.take(pid)
+        for _ in range(_ROUNDS):
+            found = list(self.members())
+            for one in found:
+                group.take(one)
+            if not found:
+                break
 
     @property
     def pause(self) -> float:
