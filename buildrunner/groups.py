@@ -18,6 +18,7 @@ from buildrunner.run import group
 _MOUNTS = "/sys/fs/cgroup/"
 _PREFIX = "buildrunner-"
 _ASIDE = _PREFIX + "server-"
+_LIMITED = ".memory"
 _FORGOTTEN = 60.0  # seconds; an empty group this old belongs to no worker that is just starting
 
 
@@ -42,7 +43,7 @@ def make(name: str) -> str | None:
 
 def make_limited(name: str, memory: int) -> str | None:
     """A group whose processes the kernel ends, all of them, when they use more than so many bytes; None without one."""
-    path = make(name + ".memory") if _ask_for_memory() else None
+    path = make(name + _LIMITED) if _ask_for_memory() else None
     if path is None:
         return None
     try:
@@ -79,7 +80,7 @@ def _ask_for_memory() -> bool:
         if "memory" not in control.read_text().split():
             if not _is_root(own):  # a group may hold processes or limit the groups below it, not both: so we move
                 aside = own / f"{_ASIDE}{os.getpid()}"
-                aside.mkdir()
+                aside.mkdir(exist_ok=True)  # one left by a killed server, where process ids start anew
                 (aside / "cgroup.procs").write_text(str(os.getpid()))
             control.write_text("+memory")
         return True
@@ -117,10 +118,14 @@ def tidy() -> None:
     if own is None:
         return
     with suppress(OSError):
-        for name in os.listdir(own):
+        for name in sorted(os.listdir(own)):  # a worker's group before that of its scripts
             path = os.path.join(own, name)
-            if name.startswith(_PREFIX) and time.time() - os.stat(path).st_mtime > _FORGOTTEN:
-                with suppress(OSError):
+            if not name.startswith(_PREFIX):
+                continue
+            if name.endswith(_LIMITED) and os.path.exists(path.removesuffix(_LIMITED)):
+                continue  # empty between two scripts, and yet in use as long as its worker lives
+            with suppress(OSError):
+                if time.time() - os.stat(path).st_mtime > _FORGOTTEN:
                     os.rmdir(path)  # only an empty one goes
 
 
