@@ -112,6 +112,20 @@ def remove(path: str) -> int:
     return group.remove(path) if is_ours else 0
 
 
+def give_back() -> None:
+    """Go back to the group we were started in if we had to leave it: until then no other process can be put there."""
+    aside = machine.own_group()
+    if aside is None or aside.name != f"{_ASIDE}{os.getpid()}":
+        return
+    own = aside.parent
+    with suppress(OSError):
+        if [entry.name for entry in os.scandir(own) if entry.is_dir(follow_symlinks=False)] != [aside.name]:
+            return  # they may count on the controller
+        (own / "cgroup.subtree_control").write_text("-memory")
+        (own / "cgroup.procs").write_text(str(os.getpid()))
+        aside.rmdir()
+
+
 def tidy() -> None:
     """Remove the empty groups of servers that were killed."""
     own = _own()

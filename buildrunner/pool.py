@@ -243,6 +243,7 @@ class WorkerPool:
                 time.sleep(0.001)
             self._forget(w)
         self._workers.clear()
+        groups.give_back()
         if self._orphans:
             self._orphans.close()
         self._selector.close()
