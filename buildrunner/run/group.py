@@ -66,7 +66,7 @@ class MemoryGroup(Group):
         super().__init__(path)
         self.entrance = os.open(path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
         self.events = os.open(path + "/memory.events", os.O_RDONLY | os.O_CLOEXEC)
-        self.kills = self._count()
+        self.kills, self.limits = self._count()
 
     def take(self, pid: int) -> None:
         """Move a process there."""
@@ -75,13 +75,16 @@ class MemoryGroup(Group):
         except OSError:
             pass  # it has ended already
 
-    def overran(self) -> bool:
-        """Whether the kernel has ended processes since this was asked last."""
-        before, self.kills = self.kills, self._count()
-        return self.kills != before
+    def overran(self) -> tuple[bool, bool]:
+        """Whether the kernel has ended processes since this was asked last, and whether at this group's own limit."""
+        (kills, limits), (self.kills, self.limits) = (self.kills, self.limits), self._count()
+        return self.kills != kills, self.limits != limits
 
-    def _count(self) -> bytes:
-        return os.pread(self.events, _READ, 0).partition(b"oom_kill ")[2].partition(b"\n")[0]
+    def _count(self) -> tuple[bytes, bytes]:
+        """Kills for want of memory in this group, wherever it was wanting, and how often at the group's own limit."""
+        fields = os.pread(self.events, _READ, 0).split()
+        found = dict(zip(fields[::2], fields[1::2], strict=True))
+        return found.get(b"oom_kill", b""), found.get(b"oom", b"")
 
 
 def remove(path: str) -> int:

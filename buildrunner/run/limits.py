@@ -100,8 +100,14 @@ class Watch:
         if not group:
             return False
         group.end()
-        if group.overran():
-            self.why = f"its processes used more together than --memory allows ({_mib(self.limits.memory or 0)})"
+        killed, by_us = group.overran()
+        if killed:
+            allowed = _mib(self.limits.memory or 0)
+            self.why = (
+                f"its processes used more together than --memory allows ({allowed})"
+                if by_us
+                else f"the kernel ended it, because memory ran out before the {allowed} that --memory allows"
+            )
         return self.why is not None
 
     def cut(self) -> tuple[tuple[str, int], ...]:
