@@ -47,13 +47,10 @@ def make_limited(name: str, memory: int) -> str | None:
     if path is None:
         return None
     try:
-        Path(path, "memory.max").write_text(str(memory))
-        Path(path, "memory.oom.group").write_text("1")
+        group.limit(path, memory)
     except OSError:
         group.remove(path)
         return None
-    with suppress(OSError):  # not there where nothing is swapped
-        Path(path, "memory.swap.max").write_text("0")
     return path
 
 

@@ -11,6 +11,7 @@ import time
 _KILL = 9
 _DEATH_SECONDS = 1.0  # what killed processes may take to die before they are left to themselves
 _READ = 1 << 16
+_LITTLE = 64  # a burden of less than this part of what a script may use is none
 
 
 class Group:
@@ -62,10 +63,12 @@ class Group:
 class MemoryGroup(Group):
     """A group for one script after another, of whose processes the kernel ends all when they use too much memory."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, memory: int) -> None:
         super().__init__(path)
+        self.memory = memory
         self.entrance = os.open(path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
         self.events = os.open(path + "/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+        self.current = os.open(path + "/memory.current", os.O_RDONLY | os.O_CLOEXEC)
         self.kills, self.limits = self._count()
 
     def take(self, pid: int) -> None:
@@ -74,6 +77,32 @@ class MemoryGroup(Group):
             os.write(self.entrance, b"%d" % pid)
         except OSError:
             pass  # it has ended already
+
+    def is_burdened(self) -> bool:
+        """Whether files in memory that ended scripts left behind take a good part of what the next one may use."""
+        much = self.memory // _LITTLE
+        if int(os.pread(self.current, _READ, 0)) <= much:
+            return False
+        # What the kernel keeps of files on a disk counts too; but that gives way.
+        with open(self.path + "/memory.stat", "rb", buffering=0) as file:
+            return int(file.read().partition(b"\nshmem ")[2].split()[0]) > much
+
+    def renewed(self) -> MemoryGroup | None:
+        """A new group in the place of this empty one, whose burden stays with the old; None where none can be made."""
+        self.close()
+        try:
+            os.rmdir(self.path)
+            os.mkdir(self.path)
+            limit(self.path, self.memory)
+            return MemoryGroup(self.path, self.memory)
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Hold it no longer."""
+        super().close()
+        for fd in (self.entrance, self.events, self.current):
+            os.close(fd)
 
     def overran(self) -> tuple[bool, bool]:
         """Whether the kernel has ended processes since this was asked last, and whether at this group's own limit."""
@@ -85,6 +114,21 @@ class MemoryGroup(Group):
         fields = os.pread(self.events, _READ, 0).split()
         found = dict(zip(fields[::2], fields[1::2], strict=True))
         return found.get(b"oom_kill", b""), found.get(b"oom", b"")
+
+
+def limit(path: str, memory: int) -> None:
+    """Have the kernel end all processes of a group when they use more than so many bytes; OSError where it will not."""
+    _set(path + "/memory.max", b"%d" % memory)
+    _set(path + "/memory.oom.group", b"1")
+    try:
+        _set(path + "/memory.swap.max", b"0")
+    except OSError:
+        pass  # not there where nothing is swapped
+
+
+def _set(path: str, value: bytes) -> None:
+    with open(path, "wb", buffering=0) as file:
+        file.write(value)
 
 
 def remove(path: str) -> int:

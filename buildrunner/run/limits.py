@@ -38,7 +38,7 @@ class Limits:
     def __init__(self, memory: int | None, output: int | None, group: str | None = None) -> None:
         self.memory = memory
         self.output = output
-        self.group = MemoryGroup(group) if group else None
+        self.group = MemoryGroup(group, memory) if group and memory is not None else None
 
 
 class Watch:
@@ -101,6 +101,8 @@ class Watch:
             return False
         group.end()
         killed, by_us = group.overran()
+        if group.is_burdened():
+            self.limits.group = group.renewed()
         if killed:
             allowed = _mib(self.limits.memory or 0)
             self.why = (
