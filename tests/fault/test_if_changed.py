@@ -186,21 +186,23 @@ def test_other_arguments_are_a_change_of_all(workspace: Any, cut: Any) -> None:
 
 def test_what_ended_unseen_and_changed_then_is_run_again(workspace: Any, wait_until: Any) -> None:
     """Its receipt lies in a journal when the script changes: recorded, but it decides nothing any more."""
-    workspace.scripts(a=workspace.note("start") + workspace.until("gate") + "print('old')")
-    run = workspace.start("run", "src", *ONE)
+    number = "import os; number = os.environ['BUILDRUNNER_ATTEMPT_NUMBER']\n"
+    first_fails = number + "if number == '1': exit(1)\n"
+    workspace.scripts(a=first_fails + workspace.note("start") + workspace.until("gate") + "print('old'); exit(2)")
+    run = workspace.start("run", "src", "--retries", "1", *ONE)
     wait_until(lambda: workspace.notes("start"))
     run.send_signal(signal.SIGSTOP)
     workspace.open("gate")
     [journal] = (workspace.path / ".buildrunner" / "runs").glob("*/*.journal")
-    wait_until(lambda: b"('end'" in journal.read_bytes())
+    wait_until(lambda: journal.read_bytes().count(b"('end'") == 2)
     run.kill()
     run.communicate()
-    workspace.scripts(a=workspace.note("start") + "print('new')")
+    workspace.scripts(a=number + "print('new'); exit(number != '4')")
     assert "a.py" in workspace.run("resume", "--if-changed", "stop", code=2).err
     done = workspace.run("resume", "--json")
     assert done.err.count("1 script has changed since it ran: a.py; it is run again") == 2
-    assert (done.results["a.py"]["attempts"], done.results["a.py"]["lost"]) == (2, 0)
-    assert [workspace.log("a.py.1"), workspace.log("a.py")] == [b"old\n", b"new\n"]
+    assert (done.results["a.py"]["attempts"], done.results["a.py"]["lost"]) == (4, 0)
+    assert [workspace.log(name) for name in ("a.py.2", "a.py.3", "a.py")] == [b"old\n", b"new\n", b"new\n"]
     workspace.run("ledger", "check")
 
 
