@@ -9,7 +9,7 @@ from pathlib import Path
 
 from buildrunner import groups
 from buildrunner.errors import LedgerBusy
-from buildrunner.job import JobSpec
+from buildrunner.job import UNSPENT, JobSpec
 from buildrunner.ledger import Ledger, Reader, RunRow
 from buildrunner.loop import Loop
 from buildrunner.outputfolder import reserved
@@ -28,9 +28,9 @@ class Leftovers:
 
     @property
     def ended(self) -> set[str]:
-        """The attempts of these that ended unseen."""
-        receipts = (receipt.attempt for journal in self.journals.values() for receipt in journal.receipts)
-        return {attempt for attempt in receipts if attempt in self.running}
+        """The attempts of these that ended unseen, by themselves or their time limit."""
+        receipts = (receipt for journal in self.journals.values() for receipt in journal.receipts)
+        return {r.attempt for r in receipts if r.attempt in self.running and r.outcome not in UNSPENT}
 
     def kill(self) -> int:
         """End what is left of these attempts, and in the control groups of those workers; how many processes it was."""
