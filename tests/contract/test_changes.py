@@ -1,5 +1,6 @@
 """What is compared when a run is carried on, and what follows for jobs that come after others."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from buildrunner.changes import compare, noted, revised
 from buildrunner.config import IfChanged, Options
 from buildrunner.job import Attempt, JobSpec, JobState, Outcome
-from buildrunner.ledger import Ledger, Noted, RunRow
+from buildrunner.ledger import Ledger, Noted, RunRow, store
 from buildrunner.ledger.check import check
 from buildrunner.sources import Sources
 from tests.contract.ledgers import add_run, receipt, record, row
@@ -167,3 +168,24 @@ def test_a_changed_first_line_names_another_program(recorded: Recorded) -> None:
     assert revised(before, recorded.run, ("x",), changed=False) == JobSpec(
         name="a", script="a", command=("/bin/sh",), args=("x",)
     )
+
+
+def test_of_runs_that_go_on_the_migration_says_that_nobody_looked_at_modules(state: Path) -> None:
+    state.mkdir()
+    db = sqlite3.connect(state / "ledger.db")
+    db.executescript("".join(store._migrations()[:2]) + "PRAGMA user_version = 2;")
+    for run, last in ((1, "passed"), (2, "waiting")):
+        db.execute(
+            "INSERT INTO runs (id, name, state, target, key, args, options, jobs, python, started) "
+            "VALUES (?, ?, 'interrupted', 'src', 'src', '[]', '{}', 1, 'python', 1.0)",
+            (run, f"run-{run}"),
+        )
+        for job, job_state in ((f"a-{run}", "passed"), (f"b-{run}", last)):
+            values = (run, job, job, job_state, job)
+            db.execute("INSERT INTO jobs (run, name, file, spec, state, attempt) VALUES (?, ?, ?, '{}', ?, ?)", values)
+            db.execute("INSERT INTO attempts VALUES (?, (SELECT max(id) FROM jobs), 1, 0, NULL)", (job,))
+    db.commit()
+    db.close()
+    with Ledger(state, purpose="a test") as ledger:
+        rows = {row.name: row.modules for name in ("run-1", "run-2") for row in ledger.results(ledger.run(name))}
+    assert rows == {"a-1": {}, "b-1": {}, "a-2": None, "b-2": None}

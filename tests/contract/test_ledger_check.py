@@ -152,6 +152,14 @@ EDITS = {
     ),
     "a number": ("UPDATE attempts SET number = 5 WHERE id = 'id-1-1'", ["not of the same job and number"]),
     "a script's hash": ("UPDATE attempts SET script_sha256 = 'x'", ["the script's hash is none: 'x'"]),
+    "a module's hash": (
+        """UPDATE attempts SET modules = '{"util.py": "x"}' WHERE id = 'id-1-1'""",
+        ["the hashes of the script's modules cannot be read"],
+    ),
+    "what changed": (
+        "UPDATE jobs SET changed = '[[1]]' WHERE name = 'b.py'",
+        ["b.py: what is noted about its changes"],
+    ),
     "options": ("UPDATE runs SET options = '{'", ["run-1: its options cannot be read"]),
     "an end": ("UPDATE runs SET finished = NULL", ["run-1: it is finished, but its end"]),
     "a spec": ("UPDATE jobs SET spec = '{\"x\":1}' WHERE name = 'a.py'", ["a.py: its spec cannot be read"]),
