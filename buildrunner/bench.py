@@ -32,6 +32,7 @@ from buildrunner.config import Options
 from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.interpreters import call, choose_python
 from buildrunner.job import JobSpec, Outcome
+from buildrunner.ledger.place import shared
 from buildrunner.machine import cpus, thread_variables
 from buildrunner.naming import display, file_names
 from buildrunner.reports.words import ending
@@ -89,6 +90,11 @@ def options(*, targets: tuple[str, ...], **settings: Any) -> Options:
                 f"the folder for temporary files {display(place)} lies inside the source folder {display(target)}; "
                 "name another with the variable TMPDIR"
             )
+    if kind := shared(place):
+        raise UsageError(
+            f"the folder for temporary files {display(place)} is on a network file system ({kind}), where no record "
+            "may lie: name another with the variable TMPDIR"
+        )
     return Options(targets=targets, output=os.path.join(place, "buildrunner-bench"), zip=None, **settings)
 
 

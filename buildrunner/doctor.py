@@ -21,21 +21,12 @@ from typing import Any
 from buildrunner import __version__, groups, machine
 from buildrunner.errors import BuildrunnerError
 from buildrunner.interpreters import BY_SUFFIX, choose_python
-from buildrunner.ledger import Reader, lock, store, strangers
+from buildrunner.ledger import Reader, lock, place, store, strangers
 from buildrunner.naming import display
 from buildrunner.processes import is_subreaper_possible
 from buildrunner.reports.words import count, size
 from buildrunner.resumable import broken_off, resumable
 from buildrunner.run.pidfd import open_pidfd
-
-NETWORK = frozenset(
-    {
-        "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "9p",
-        "virtiofs", "vboxsf", "ocfs2", "gfs2", "davfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.davfs2",
-        "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.nfs",
-    }
-)  # fmt: skip
-"""File systems whose locks SQLite cannot trust, or that several computers share."""
 
 _LITTLE_ROOM = 256 << 20  # bytes
 _LITTLE_MEMORY = 512 << 20  # bytes
@@ -234,15 +225,9 @@ def _folder(topic: str, path: str, remedy: str, *, lock: str = "") -> Iterator[F
 def _state_folder(state: str) -> Iterator[Finding]:
     remedy = "name another with --state DIR"
     for finding in _folder("state folder", state, remedy):
-        kind = finding.facts["file_system"]
-        if finding.verdict is not Verdict.MISSING and kind in NETWORK:
-            yield degraded(
-                "state folder",
-                finding.text,
-                f"{kind} is a network file system, and SQLite's record may be damaged there without a word: "
-                "put it on a local disk with --state DIR",
-                **finding.facts,
-            )
+        if finding.verdict is not Verdict.MISSING and (kind := place.shared(state)):
+            means = f"{kind} is a network file system, and no record may lie there: {remedy}, on a disk of this machine"
+            yield missing("state folder", finding.text, means, **finding.facts)
         else:
             yield finding
 

@@ -38,7 +38,7 @@ from buildrunner.resumable import (
 from buildrunner.scan import make_batch
 from buildrunner.session import Session
 from buildrunner.signals import Signals
-from buildrunner.summary import Summary, exit_code, summarise
+from buildrunner.summary import Summary, broken, exit_code, summarise
 
 
 class BuildServer:
@@ -112,7 +112,7 @@ class BuildServer:
             ledger = stack.enter_context(Ledger(Path(options.state), purpose=self._purpose()))
             if resume and (left := newest_broken_off(ledger, batch.key)):
                 require_same_options(options, left)
-                return self._resume(ledger, left)
+                return self._conclude(ledger, self._resume(ledger, left))
             try:
                 choice = choose(ledger, options, batch)
             except NothingLeft:
@@ -148,7 +148,7 @@ class BuildServer:
             summary = self._session(ledger, run).carry_out(folder, plan, jobs, choice.past)
             if is_part:
                 summary = replace(summary, notices=(*summary.notices, *_only_a_part(summary.run, before)))
-            return self._forget(ledger, summary)
+            return self._conclude(ledger, summary, keep=options.keep_runs)
 
     @classmethod
     def resume(
@@ -176,7 +176,7 @@ class BuildServer:
             options = Options.from_json({**row.options, **own})
             server = cls.from_options(options, listeners=listeners, age=age)
             with server._signals.handling(handle_signals):
-                return server._go_on(ledger, row, named=run is not None)
+                return server._conclude(ledger, server._go_on(ledger, row, named=run is not None))
 
     def stop(self) -> None:
         """End the run: what runs gets TERM, the grace time, then KILL. A second call kills at once."""
@@ -293,12 +293,16 @@ class BuildServer:
             began=self._began,
         )
 
-    def _forget(self, ledger: Ledger, summary: Summary) -> Summary:
-        """Let the record grow no longer than asked for, now that this run is safe in it."""
+    def _conclude(self, ledger: Ledger, summary: Summary, *, keep: int | None = None) -> Summary:
+        """Let the record grow no longer than asked for, now that this run is in it, and make it safe on the disk."""
+        if summary.copy:
+            return summary
         try:
-            ledger.forget(self._options.keep_runs, spare=lambda run: resumable(ledger, run))
+            if keep is not None:
+                ledger.forget(keep, spare=lambda run: resumable(ledger, run))
+            ledger.settle()
         except LedgerError as exc:
-            return replace(summary, notices=(*summary.notices, f"more than --keep-runs are still recorded: {exc}"))
+            return broken(ledger, summary.run, exc, notices=summary.notices)
         return summary
 
     def _purpose(self) -> str:

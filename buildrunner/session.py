@@ -14,7 +14,7 @@ from buildrunner.changes import Changes
 from buildrunner.config import Options
 from buildrunner.control import Control
 from buildrunner.delivery import Delivery
-from buildrunner.errors import PackageError, UsageError
+from buildrunner.errors import LedgerError, PackageError, UsageError
 from buildrunner.events import Listener, Listeners, Packaged, Packaging, RunEnded, RunStarted
 from buildrunner.job import Job
 from buildrunner.ledger import Ledger, RunRow
@@ -26,7 +26,7 @@ from buildrunner.pool import WorkerPool
 from buildrunner.reports.words import command
 from buildrunner.signals import Interrupted, Signals
 from buildrunner.strays import Strays
-from buildrunner.summary import Summary, exit_code, not_packaged, summarise, truncated, wall_seconds
+from buildrunner.summary import Summary, broken, exit_code, not_packaged, summarise, truncated, wall_seconds
 
 
 class Session:
@@ -63,11 +63,25 @@ class Session:
         left: adoption.Leftovers | None = None,
         changes: Changes | None = None,
     ) -> Summary:
-        """Run what the plan holds, then package and sum up.
+        """Run what the plan holds, then package and sum up. A record that fails ends it, with exit code 3.
 
         `jobs` are all of the run, each with its number in the ledger and its file name. When the run is carried on,
         `left` is what an earlier server left of it, and `changes` what had changed by then.
         """
+        try:
+            return self._carry_out(folder, plan, jobs, past, left, changes)
+        except LedgerError as exc:  # what ran has been ended
+            return self._end(broken(self._ledger, self._run, exc, notices=self._notices))
+
+    def _carry_out(
+        self,
+        folder: OutputFolder,
+        plan: Plan,
+        jobs: Sequence[tuple[int, str, Job]],
+        past: Mapping[str, Sequence[float]],
+        left: adoption.Leftovers | None,
+        changes: Changes | None,
+    ) -> Summary:
         resumed = left is not None
         told = changes.notices() if changes else ()
         self._notices += told
@@ -120,7 +134,10 @@ class Session:
         self._notices = notices
         self._delivery.open_events(resumed=True)
         self._begin({}, resumed=True)
-        return self._deliver(whole=True, reported=reported)
+        try:
+            return self._deliver(whole=True, reported=reported)
+        except LedgerError as exc:
+            return self._end(broken(self._ledger, self._run, exc, notices=self._notices))
 
     # before
 

@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from buildrunner.errors import LedgerError, UsageError
 from buildrunner.forecast import Outlook, Remaining
 from buildrunner.job import FINAL_STATES, JobState
-from buildrunner.ledger import AttemptRow, Reader, ResultRow, RunRow, spec_from_json
+from buildrunner.ledger import AttemptRow, Ledger, Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display
 from buildrunner.plan import Plan
 from buildrunner.receipt import Receipt
@@ -26,7 +27,8 @@ _TOTALS = ("jobs", "passed", "failed", "skipped", "cancelled", "cached", "runnin
 class Summary:
     """A run that has ended (or goes on elsewhere). Only figures are held; results are read when asked for.
 
-    `notices` are things the user should know and no document field holds.
+    `notices` are things the user should know and no document field holds. `copy` holds the results when the record
+    failed and its file may say less, or be gone.
     """
 
     state_dir: str
@@ -35,6 +37,25 @@ class Summary:
     speed: Parallelism
     exit_code: int
     notices: tuple[str, ...] = ()
+    copy: Reader | None = None
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Where the results are read. Raises LedgerError when they are not there any more."""
+        if self.copy:
+            yield self.copy
+            return
+        try:
+            reader = Reader.open(Path(self.state_dir))
+        except UsageError as exc:
+            raise LedgerError(
+                f"the ledger in {display(self.state_dir)} was removed after run {self.run.name} had ended: its results "
+                "cannot be shown"
+            ) from exc
+        try:
+            yield reader
+        finally:
+            reader.close()
 
     @property
     def passed(self) -> bool:
@@ -54,20 +75,14 @@ class Summary:
 
     def results(self) -> Iterator[ResultRow]:
         """Every job's row, read from the ledger."""
-        reader = Reader.open(Path(self.state_dir))
-        try:
+        with self.reader() as reader:
             yield from results(reader, self.run)
-        finally:
-            reader.close()
 
     def to_json(self) -> dict[str, Any]:
         """The `run --json` document, with all results."""
-        reader = Reader.open(Path(self.state_dir))
-        try:
+        with self.reader() as reader:
             document = run_document(reader, self.run)
             document["results"] = list(document["results"])
-        finally:
-            reader.close()
         return document
 
 
@@ -82,6 +97,18 @@ def summarise(reader: Reader, run: RunRow, *, notices: tuple[str, ...] = ()) -> 
         exit_code=exit_code(reader, run) if run.exit_code is None else run.exit_code,
         notices=notices,
     )
+
+
+def broken(ledger: Ledger, run: RunRow, fault: LedgerError, *, notices: tuple[str, ...] = ()) -> Summary:
+    """Sum up a run whose record failed, by what was recorded before. Raises the fault where that cannot be read."""
+    try:
+        copy = ledger.copy()
+        run = copy.run(run.name)
+        state = "interrupted" if run.state == "running" else run.state
+        run = replace(run, state=state, exit_code=fault.exit_code)
+        return replace(summarise(copy, run, notices=(*notices, str(fault))), copy=copy)
+    except (LedgerError, UsageError):
+        raise fault from None
 
 
 def exit_code(reader: Reader, run: RunRow) -> int:

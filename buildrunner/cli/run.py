@@ -7,7 +7,6 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -178,37 +177,39 @@ def _can_redraw() -> bool:
 
 def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
     """The document or the report, on stdout. Nobody reading it changes nothing about the run."""
-    from buildrunner.ledger import Reader
-    from buildrunner.reports import github
-
-    reader = Reader.open(Path(summary.state_dir))
     handler = _only_twice()
-    out = sys.stderr if as_json else sys.stdout
-    runner = out if isinstance(out, github.Inert) else None
     try:
-        if as_json:
-            from buildrunner.cli.out import print_document
-            from buildrunner.summary import run_document
-
-            print_document(run_document(reader, summary.run))
-            from buildrunner.naming import display
-
-            for notice in summary.notices:
-                click.echo(f"note: {display(notice)}", err=True)
-        elif not quiet or summary.notices or summary.exit_code:
-            from buildrunner.reports.text import console, print_report
-
-            print_report(console(), summary, reader, verbose=verbose, quiet=quiet, failures=not runner)
-        if runner:
-            github.report(runner, summary, reader, os.environ)
-        sys.stdout.flush()
+        with summary.reader() as reader:
+            _show(summary, reader, as_json=as_json, quiet=quiet, verbose=verbose)
     except OSError as exc:
         if not _nobody_reads(exc):
             raise
         # the run's own exit code still counts
     finally:
         signal.signal(signal.SIGINT, handler)
-        reader.close()
+
+
+def _show(summary: Any, reader: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    from buildrunner.reports import github
+
+    out = sys.stderr if as_json else sys.stdout
+    runner = out if isinstance(out, github.Inert) else None
+    if as_json:
+        from buildrunner.cli.out import print_document
+        from buildrunner.summary import run_document
+
+        print_document(run_document(reader, summary.run))
+        from buildrunner.naming import display
+
+        for notice in summary.notices:
+            click.echo(f"note: {display(notice)}", err=True)
+    elif not quiet or summary.notices or summary.exit_code:
+        from buildrunner.reports.text import console, print_report
+
+        print_report(console(), summary, reader, verbose=verbose, quiet=quiet, failures=not runner)
+    if runner:
+        github.report(runner, summary, reader, os.environ)
+    sys.stdout.flush()
 
 
 def _nobody_reads(exc: OSError) -> bool:

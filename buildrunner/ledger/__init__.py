@@ -6,19 +6,19 @@ script starts; a receipt changes its job only if its attempt is still the job's 
 
 import json
 import os
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from buildrunner.control import ADDRESS
-from buildrunner.errors import LedgerError, UsageError
+from buildrunner.errors import UsageError
 from buildrunner.job import Attempt, Cwd, JobSpec, JobState
-from buildrunner.ledger import store
+from buildrunner.ledger import place, store
 from buildrunner.ledger.lock import Lock
 from buildrunner.ledger.reader import AttemptRow, Noted, Reader, ResultRow, RunRow
 from buildrunner.ledger.store import to_sql, to_sql_or_none
+from buildrunner.ledger.writing import Writing
 from buildrunner.naming import display
 from buildrunner.receipt import Receipt
 from buildrunner.removal import remove_tree
@@ -41,12 +41,19 @@ class Ledger(Reader):
     def __init__(self, state: Path, *, purpose: str) -> None:
         """Open or create the ledger in the state folder.
 
-        Raises LedgerBusy when another process writes it, LedgerError when it cannot be used.
+        Raises UsageError where no ledger may lie, LedgerBusy when another process writes it, LedgerError when it cannot
+        be used.
         """
+        place.require_own(state)
         _make_state_folder(state)
         self._lock = Lock(state / store.LOCK, purpose=purpose, what="state folder", option="--state")
         try:
-            super().__init__(state, store.open_writer(state))
+            self._writing = Writing(state)
+        except BaseException:
+            self._lock.release()
+            raise
+        try:
+            super().__init__(state, self._writing.db)
             # One cursor for the statements of every attempt, and plain strings for enums: SQLite's adapter looks
             # for a converter for anything else, each time. Both together are a tenth of what an attempt costs here.
             self._cursor = self.db.cursor()
@@ -54,7 +61,7 @@ class Ledger(Reader):
             with self.transaction():
                 self.db.execute("UPDATE runs SET state = 'interrupted' WHERE state = 'running'")
         except BaseException:
-            self._lock.release()
+            self.close()
             raise
 
     def __enter__(self) -> "Ledger":
@@ -64,27 +71,23 @@ class Ledger(Reader):
         self.close()
 
     def close(self) -> None:
-        """Close the database, then let others in."""
-        super().close()
-        self._lock.release()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside is recorded together, or LedgerError says that nothing was."""
+        """Close the database, then let others in. Raises LedgerError when what was recorded last is not safe."""
         try:
-            self.db.execute("BEGIN IMMEDIATE")
-            yield
-            self.db.execute("COMMIT")
-        except sqlite3.Error as exc:
-            self._roll_back()
-            # Never tried again: after a failed write nobody knows what is on the disk.
-            raise LedgerError(
-                f"the ledger {self.state / store.DATABASE} cannot be written: {exc}; "
-                "what was recorded before stays recorded: make room, then `buildrunner resume`"
-            ) from exc
-        except BaseException:
-            self._roll_back()
-            raise
+            self._writing.close()
+        finally:
+            self._lock.release()
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Everything inside is recorded together, or LedgerError says that nothing was, and nothing more will be."""
+        return self._writing.transaction()
+
+    def settle(self) -> None:
+        """Make all that is recorded safe on the disk. Raises LedgerError."""
+        self._writing.checkpoint()
+
+    def copy(self) -> Reader:
+        """A reader of all that is recorded, apart from its files, which may be full or gone. Raises LedgerError."""
+        return Reader(self.state, self._writing.copy())
 
     def add_run(
         self,
@@ -233,13 +236,6 @@ class Ledger(Reader):
         needed = {name for (name,) in self._query("SELECT name FROM runs WHERE state != 'finished'")}
         for name in set(folders) - needed:
             remove_tree(str(self.state / "runs" / name))
-
-    def _roll_back(self) -> None:
-        try:
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
-        except sqlite3.Error:
-            pass  # the first error is the one to tell
 
 
 def spec_from_json(name: str, text: str) -> JobSpec:

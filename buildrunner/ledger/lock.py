@@ -83,6 +83,28 @@ def held(path: Path) -> bool:
         os.close(fd)
 
 
+def of_database(path: Path) -> str | None:
+    """The other process that keeps SQLite's writer out of a database, by the kernel's list; None where that is silent.
+
+    Asking the file itself would need to open it, and closing it again would end SQLite's own locks (fcntl(2)).
+    """
+    places = set()
+    for name in (path, Path(f"{path}-shm")):
+        with suppress(OSError):
+            found = name.stat()
+            places.add(f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}")
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+        for line in lines:  # 1: POSIX  ADVISORY  WRITE 3568 fd:00:2531452 120 120
+            kind, _, access, pid, place = line.partition(": ")[2].split()[:5]
+            if (kind, access) == ("POSIX", "WRITE") and place in places and int(pid) not in (0, -1, os.getpid()):
+                program = os.fsdecode(Path(f"/proc/{pid}/comm").read_bytes()).strip()
+                return f"process {pid} ({display(program)})"
+    except (OSError, ValueError):
+        pass
+    return None
+
+
 def _lock(fd: int, kind: int) -> bool:
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)

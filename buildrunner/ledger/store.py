@@ -12,31 +12,33 @@ from buildrunner.errors import LedgerError, UsageError
 
 DATABASE = "ledger.db"
 LOCK = "lock"
+PATIENCE = 90.0  # seconds that a lock which another program holds on the file is waited for
 
 
 def open_writer(state: Path) -> sqlite3.Connection:
     """The one writing connection, with the newest schema. The caller holds the lock."""
     path = state / DATABASE
     with _complaining(f"cannot use the ledger {path}", "; name another folder with --state DIR") as undo:
-        db = sqlite3.connect(path, isolation_level=None, timeout=60.0)
+        db = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE)
         undo.callback(db.close)
         # WAL with NORMAL survives the death of any process; only a power cut can take the last commits.
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: each checkpoint waits for the disk twice
+        db.execute("PRAGMA wal_autocheckpoint = 0")  # see writing.py
         _migrate(db, path)
         undo.pop_all()
     return db
 
 
-def open_reader(state: Path, *, immutable: bool = False, patience: float = 60.0) -> sqlite3.Connection:
+def open_reader(state: Path, *, immutable: bool = False, patience: float = PATIENCE) -> sqlite3.Connection:
     """A read-only connection that disturbs no writer; UsageError when there is no ledger.
 
     `patience`: seconds to wait for a lock somebody else holds on the file.
     SQLite makes files beside the database to read it, unless it is `immutable`: then nobody may write it meanwhile, and
-    what is only in its write-ahead log is not seen.
+    what is only in its write-ahead log is not seen. In a folder that may only be read nothing else is possible.
     """
     path = require(state)
+    immutable = immutable or not (os.access(state, os.W_OK) or _has_log(path))
     with _complaining(f"cannot read the ledger {path}") as undo:
         uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{'&immutable=1' if immutable else ''}"
         db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
@@ -54,6 +56,12 @@ def require(state: Path) -> Path:
     if not path.exists():
         raise UsageError(f"there is no ledger in {state}: nothing was run here; name its folder with --state DIR")
     return path
+
+
+def _has_log(path: Path) -> bool:
+    """Whether there is a write-ahead log that is in use or holds something."""
+    log = f"{path}-wal"
+    return os.path.exists(log) and (os.path.getsize(log) > 0 or os.path.exists(f"{path}-shm"))
 
 
 def new_database(path: str) -> sqlite3.Connection:

@@ -60,9 +60,8 @@ def print_report(
         out.print(f"note: {notice}", soft_wrap=True)
     if run.state != "running" and summary.left:
         how = "cancelled" if run.state == "finished" else "left to run"
-        out.print(
-            f"{run.state} with {count(summary.left, 'script')} {how}; {how_to_go_on(reader, run)}", soft_wrap=True
-        )
+        next_ = "" if summary.copy else f"; {how_to_go_on(reader, run)}"  # where the record failed, a note says it
+        out.print(f"{run.state} with {count(summary.left, 'script')} {how}{next_}", soft_wrap=True)
     if failures:
         print_failures(out, summary, reader)
 
@@ -90,7 +89,7 @@ def print_figures(out: Console, summary: Summary, reader: Reader) -> None:
             f"sha256 {run.archive['sha256']}{when}",
             soft_wrap=True,
         )
-    elif run.state == "finished" and run.options["zip"] and not replaced(reader, run):
+    elif run.state == "finished" and run.options["zip"] and not summary.copy and not replaced(reader, run):
         out.print(f"not packaged: `{command(run, 'package')}` makes {display(run.options['zip'])}", soft_wrap=True)
 
 

@@ -251,15 +251,27 @@ def test_a_look_that_fails_is_itself_told(workspace: Any) -> None:
     assert "cannot be told (RuntimeError: no\\x1b such thing)" in done.out
 
 
-@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
-def test_a_network_file_system_is_not_for_the_state_folder(workspace: Any, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "virtiofs"])
+def test_s59_a_network_file_system_is_not_for_the_state_folder(workspace: Any, kind: str) -> None:
     program = (
         "import sys\nfrom buildrunner import machine\nfrom buildrunner.cli import main\n"
-        f"machine.file_system = lambda path: {kind!r}\nsys.argv = ['buildrunner', 'doctor', '--json']\nmain()\n"
+        f"machine.file_system = lambda path: 'ext4' if path == '/' else {kind!r}\n"
+        "sys.argv = ['buildrunner', *sys.argv[1:]]\nmain()\n"
     )
-    document = workspace.finish(workspace.start_python("-c", program), code=0).document
+    document = workspace.finish(workspace.start_python("-c", program, "doctor", "--json"), code=2).document
     found = {finding["topic"]: finding for finding in document["findings"]}
-    assert found["state folder"]["verdict"] == "degraded"
+    assert found["state folder"]["verdict"] == "missing"
+    assert found["state folder"]["required"]
     assert f"{kind} is a network file system" in found["state folder"]["means"]
     assert "--state DIR" in found["state folder"]["means"]
     assert found["output folder"]["verdict"] == "ok"
+
+    workspace.scripts(a=workspace.note("ran"))
+    (workspace.path / ".buildrunner").mkdir()
+    (workspace.path / ".buildrunner/ledger.db").touch()
+    writers = (["run", "src"], ["resume"], ["ledger", "vacuum"], ["bench", "src"])
+    for verb in writers if kind == "nfs4" else writers[:1]:
+        done = workspace.finish(workspace.start_python("-c", program, *verb), code=2)
+        assert f"on a network file system ({kind})" in done.err
+        assert ("TMPDIR" if verb[0] == "bench" else "--state DIR") in done.err
+    assert workspace.notes("ran") == []
