@@ -7,11 +7,11 @@ its output going straight to files, so that no pipe of ours can be held open by 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the signal module without its enums
+import errno
 import os
 import stat
 import sys
 import time
-from errno import EAGAIN
 from select import POLLIN, poll
 
 from buildrunner.run import outputs
@@ -37,6 +37,7 @@ _RSS_MARGIN = 1 << 20  # how much this process may have grown since it last look
 _LONGEST_POLL = 1e9  # milliseconds; the kernel counts them in 31 bits
 _PATIENCE = 60.0  # seconds a script may wait for the system to have room for one more process
 _BETWEEN_TRIES = 0.05  # seconds
+_OF_FILES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # which no program's own start ends in
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -195,7 +196,7 @@ class Slot:
                 if self.poller.poll(_BETWEEN_TRIES * 1000):
                     self.on_message()
                 if self.reason or time.monotonic() > until:
-                    raise BlockingIOError(EAGAIN, "no room for one more process")
+                    raise BlockingIOError(errno.EAGAIN, "no room for one more process")
                 try:
                     return self._spawn(*call)
                 except BlockingIOError:
@@ -345,11 +346,13 @@ def _why_not_started(exc: OSError, argv: tuple[str, ...], cwd: str | None, stdou
         return f"cannot start: its working directory {cwd} is missing"
     if not os.path.isdir(os.path.dirname(stdout)):
         return f"cannot start: the log folder {os.path.dirname(stdout)} is missing"
-    if exc.errno == EAGAIN:
+    if exc.errno == errno.EAGAIN:
         return (
             f"cannot start {argv[0]}: for {_PATIENCE:.0f} s there was no room for one more process; "
             "raise the limit with `ulimit -u`, or run fewer at once with -j"
         )
     if exc.errno == 2:
         return f"cannot start: the program {argv[0]} was not found; install it, or put its folder on PATH"
+    if exc.errno in _OF_FILES:
+        return f"cannot start: its log {stdout} cannot be written: {reason}"
     return f"cannot start {argv[0]}: {reason}"

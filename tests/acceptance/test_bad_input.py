@@ -122,7 +122,7 @@ def test_output_and_state_that_are_files(workspace: Any) -> None:
     assert workspace.notes("ran") == []
 
 
-def test_a_second_run_names_the_first(workspace: Any, wait_until: Any) -> None:
+def test_s57_a_second_run_names_the_first(workspace: Any, wait_until: Any) -> None:
     workspace.scripts(a=workspace.note("start") + workspace.until("gate"))
     first = workspace.start("run", "src")
     wait_until(lambda: workspace.notes("start"))
