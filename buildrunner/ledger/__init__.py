@@ -48,6 +48,8 @@ class Ledger(Reader):
         _make_state_folder(state)
         self._lock = Lock(state / store.LOCK, purpose=purpose, what="state folder", option="--state")
         try:
+            if not os.access(state, os.W_OK):  # although what lies in it may be: it would do for a while
+                raise UsageError(f"cannot make files in the state folder {state}; name another with --state DIR")
             self._writing = Writing(state)
         except BaseException:
             self._lock.release()

@@ -1,7 +1,6 @@
 """The record while somebody else holds, reads, removes or replaces its files, and on a disk that gives up."""
 
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -82,7 +81,7 @@ def test_s58_a_foreign_lock_that_stays_is_named(workspace: Any, hold: Callable[.
     workspace.scripts(
         a=workspace.note("start") + workspace.until("gate"), b=workspace.note("start") + workspace.until("end")
     )
-    c = workspace.script("c.py", workspace.note("start"))
+    workspace.script("c.py", workspace.note("start"))
     run = workspace.start_python("-c", PATIENT_FOR.format(0.5), "run", "src", "-j", "2", "--order", "name", "--json")
     wait_until(lambda: len(workspace.notes("start")) == 2)
     holder = hold(workspace.path / ".buildrunner/ledger.db", "BEGIN IMMEDIATE")
