@@ -18,7 +18,7 @@ from buildrunner.cli.options import option, state_option
 @option("--with-report", is_flag=True, help="Add report.json with times.")
 def command(run: str | None, state: str, zip_file: str | None, with_report: bool) -> int:
     """Make the zip of a RUN (the newest when none is named) from what is recorded."""
-    from buildrunner.errors import BuildrunnerError, LedgerBusy, PackageError, UsageError
+    from buildrunner.errors import BuildrunnerError, LedgerBusy, LedgerError, PackageError, UsageError
     from buildrunner.job import FINAL_STATES
     from buildrunner.ledger import Ledger, Reader
     from buildrunner.naming import display
@@ -60,11 +60,12 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
                 )
             else:
                 mended = {"exit_code": exit_code(reader, row)}
-        counts = reader.counts(row)
+        counts, code = reader.counts(row), 0
         try:
             with Ledger(Path(state), purpose="buildrunner package") as ledger:
                 ledger.set_run(row, archive=archive, **mended)
         except BuildrunnerError as exc:
+            code = exc.exit_code if isinstance(exc, LedgerError) else 0
             notices += (f"the zip is made, but not entered in the record: {exc}",)
     if left := sum(number for job_state, number in counts.items() if job_state not in FINAL_STATES):
         scripts = count(sum(counts.values()), "script")
@@ -75,4 +76,4 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
     click.echo(
         f"{display(os.path.relpath(destination))}: {count(archive['files'], 'file')}, sha256 {archive['sha256']}"
     )
-    return 0
+    return code

@@ -22,7 +22,7 @@ def open_writer(state: Path) -> sqlite3.Connection:
         db = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE)
         undo.callback(db.close)
         # WAL with NORMAL survives the death of any process; only a power cut can take the last commits.
-        if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":  # it says no more than that
+        if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":  # asked for, or nobody hears of it
             raise sqlite3.OperationalError("no write-ahead log can be made beside it")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA wal_autocheckpoint = 0")  # see writing.py
