@@ -39,6 +39,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.timeout(300)  # a dozen runs and more, on a machine that may have other things to do
 def test_s01_s02_s03_s04_s05_killed_at_random_points(tmp_path: Path, library: Path) -> None:
     """A dozen points, of every kind that tells most. What fails is printed with the command that does it again."""
     results = campaign(seed=SEED, points=len(MAIN), folder=tmp_path, library=library, kinds=MAIN, few=True)
