@@ -18,6 +18,7 @@ if __name__ == "__main__":
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from buildrunner.run import attempt, wire
+from buildrunner.run.standing import standing
 
 TYPE_CHECKING = False  # as in typing, which is too big to import here
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from buildrunner.run.limits import Limits
 
 _QUEUE, _RESULTS = 0, 1
+_TIME_ENOUGH = 0.005  # seconds; a shorter attempt is not worth the time to look what it did to its worker
 
 
 class Worker:
@@ -42,6 +44,7 @@ class Worker:
         self.ahead: list[attempt.Assignment] = []
         self.current = ""  # the attempt that runs
         self.closing = False
+        self.standing = standing()
         self.slot = self.slot_type(
             _QUEUE, hello["env"], hello["ready"], hello["worker"], self.take_message,
             *self._control(*hello["groups"], *hello["limits"]),
@@ -104,6 +107,8 @@ class Worker:
                 return True
             why = "the disk is full"
         except OSError as exc:
+            if standing() != self.standing:  # a limit of this process, not of the disk
+                raise wire.Closed from None
             why = exc.strerror or str(exc)
         wire.write_frame(_RESULTS, ("broken", f"the worker's journal cannot be written: {why}"))
         return False
@@ -126,11 +131,14 @@ class Worker:
             if not self.note("start", assignment[0], assignment[1], time.time()):
                 return
             self.current = assignment[0]
+            began = time.monotonic()
             receipt = self.slot.run(assignment)
             self.current = ""
             if not self.note("end", receipt):
                 return
             wire.write_frame(_RESULTS, ("receipt", receipt))
+            if time.monotonic() - began > _TIME_ENOUGH and standing() != self.standing:
+                return
 
 
 def main(worker_type: type[Worker] = Worker) -> None:

@@ -193,6 +193,26 @@ def test_s17_what_one_script_does_to_itself_no_other_feels(workspace: Any) -> No
     assert int(before["umask"], 8) == umask
 
 
+@pytest.mark.parametrize("what", ["descriptors", "file-size", "processes", "memory", "cpus", "nice"])
+def test_s17_what_a_script_does_to_its_worker_no_other_feels(workspace: Any, what: str) -> None:
+    """It may take away the limits of its worker, which cannot get them back: a fresh worker takes its place."""
+    if what == "cpus" and len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two CPUs, to take one away")
+    for name in ("a.py", "c.py", "d.py"):
+        shutil.copy(BAD / "standing.py", workspace.source / name)
+    shutil.copy(BAD / "crippler.py", workspace.source / "b.py")
+    done = workspace.json("-j", "1", "--order", "name", "--", what, code=None)
+    results = done.results
+    assert {results[name]["attempts"] for name in ("a.py", "c.py", "d.py")} == {1}, done.err
+    assert workspace.log("a.py") == workspace.log("c.py") == workspace.log("d.py")
+    b = results["b.py"]
+    if what in ("descriptors", "file-size"):  # its worker could not record how it ended
+        assert (done.code, b["state"], b["outcome"], b["lost"]) == (1, "failed", "lost", 4)
+    else:
+        assert (done.code, b["state"], b["attempts"]) == (0, "passed", 1)
+    assert "replaced" in done.err
+
+
 def test_s30_kill_0_reaches_only_its_own_group(workspace: Any, wait_until: Any, alive: Any) -> None:
     """Its own grandchild is hit; the script on the other worker, the workers and the server are not."""
     workspace.scripts(

@@ -26,7 +26,8 @@ FLOORS = (
 IMPURE = {"sqlite3", "subprocess", "multiprocessing", "socket", "time", "pathlib"}
 
 WORKER_MAY_IMPORT = {
-    "__future__", "_signal", "binascii", "errno", "fcntl", "marshal", "os", "select", "stat", "sys", "time",
+    "__future__", "_signal", "binascii", "errno", "fcntl", "marshal", "os", "resource", "select", "stat", "sys",
+    "time",
 }  # fmt: skip
 WORKER_MAY_IMPORT_LATE = {"ast", "ctypes", "hashlib", "_sha2", "_sha256"}
 
