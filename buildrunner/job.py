@@ -138,12 +138,14 @@ class Batch:
     """A named set of jobs made by one submission.
 
     `target` is what the user named, for display; `key` says the same independently of the working
-    directory, and is what ties a run to the earlier runs of the same thing.
+    directory, and is what ties a run to the earlier runs of the same thing. `passed_over` is a sentence on what
+    looked like a job and is none.
     """
 
     target: str
     key: str
     jobs: tuple[JobSpec, ...]
+    passed_over: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """From what the user named to the scripts in it.
 
-Symbolic links to files are scripts like any other; linked folders are not entered, so no loop can trap the scan.
+Symbolic links to files are scripts like any other, wherever they lead; linked folders are not entered, so no loop can
+trap the scan. What looks like a script and is none (a link that leads nowhere, a pipe), and a linked folder where
+folders are entered, is passed over and named.
 """
 
 import os
@@ -15,6 +17,7 @@ from buildrunner.job import Batch, JobSpec
 from buildrunner.naming import display
 
 _NOT_SCRIPTS = frozenset({"__init__.py", "__main__.py", "conftest.py"})
+_NAMED = 10  # of what is passed over
 _JOB_FILES = (".yaml", ".yml", ".toml")
 LOOKED_FOR = (
     f"*.py (not {', '.join(sorted(_NOT_SCRIPTS))}), {' '.join('*' + s for s in BY_SUFFIX)}, "
@@ -36,21 +39,30 @@ def scan(
     recursive: bool = False,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    passed_over: list[str] | None = None,
 ) -> list[Script]:
     """The scripts of all targets (folders or single scripts), sorted by name within each target.
 
-    Globs are matched against the job's name and its last part. Raises UsageError for a target that is missing or
+    Globs are matched against the job's name and its last part. What is passed over is put into the list of that name,
+    fit to be shown. Raises UsageError for a target that is missing or
     cannot be read and for two jobs of one name, NothingToRun when there is none.
     """
     scripts: list[Script] = []
     for target in targets:
         if os.path.isdir(target):
             prefix = "" if len(targets) == 1 else target.rstrip("/") + "/"
+            over: list[tuple[str, str]] = []
             found = (
                 Script(name=prefix + name, path=os.path.join(target, name))
-                for name in sorted(_walk(target, "", recursive))
+                for name in sorted(_walk(target, "", recursive, over))
             )
             scripts += (s for s in found if _wanted(s.name, include, exclude))
+            if passed_over is not None:
+                passed_over += (
+                    f"{display(prefix + name)} ({why})"
+                    for name, why in sorted(over)
+                    if _wanted(prefix + name, include, exclude)
+                )
         else:
             scripts.append(_single(target))
     _refuse_twins(scripts)
@@ -66,7 +78,7 @@ def scan(
     return scripts
 
 
-def _walk(folder: str, prefix: str, recursive: bool) -> list[str]:
+def _walk(folder: str, prefix: str, recursive: bool, over: list[tuple[str, str]]) -> list[str]:
     names: list[str] = []
     try:
         with os.scandir(folder) as entries:
@@ -75,8 +87,11 @@ def _walk(folder: str, prefix: str, recursive: bool) -> list[str]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     if recursive and entry.name != "__pycache__" and not _is_venv(entry.path):
-                        names += _walk(entry.path, prefix + entry.name + "/", recursive)
-                elif entry.name not in _NOT_SCRIPTS and _is_file(entry) and is_script(entry.path):
+                        names += _walk(entry.path, prefix + entry.name + "/", recursive, over)
+                elif not _is_file(entry):
+                    if why := _why_none(entry, recursive):
+                        over.append((prefix + entry.name, why))
+                elif entry.name not in _NOT_SCRIPTS and is_script(entry.path):
                     names.append(prefix + entry.name)
     except OSError as exc:
         raise UsageError(f"cannot read the folder {display(folder)}: {exc.strerror}") from exc
@@ -88,6 +103,15 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file()
     except OSError:  # a link to itself, or to where we may not go
         return False
+
+
+def _why_none(entry: os.DirEntry[str], recursive: bool) -> str:
+    """Why this, which is no file, is passed over; empty where nobody could have expected anything else."""
+    if os.path.isdir(entry.path):
+        return "a linked folder" if recursive else ""
+    if entry.name in _NOT_SCRIPTS or os.path.splitext(entry.name)[1] not in (".py", *BY_SUFFIX):
+        return ""
+    return "a link that leads nowhere" if entry.is_symlink() else "not a file"
 
 
 def _is_venv(folder: str) -> bool:
@@ -126,7 +150,14 @@ def _refuse_twins(scripts: Sequence[Script]) -> None:
 
 def make_batch(options: Options, python: str) -> Batch:
     """The batch of all the targets' scripts, each with the program that runs it. Errors as `scan`."""
-    scripts = scan(options.targets, recursive=options.recursive, include=options.include, exclude=options.exclude)
+    over: list[str] = []
+    scripts = scan(
+        options.targets,
+        recursive=options.recursive,
+        include=options.include,
+        exclude=options.exclude,
+        passed_over=over,
+    )
     jobs = tuple(
         JobSpec(
             name=script.name,
@@ -139,4 +170,10 @@ def make_batch(options: Options, python: str) -> Batch:
         )
         for script in scripts
     )
-    return Batch(target=" ".join(options.targets), key=options.key, jobs=jobs)
+    return Batch(target=" ".join(options.targets), key=options.key, jobs=jobs, passed_over=_in_short(over))
+
+
+def _in_short(over: Sequence[str]) -> str:
+    """What was passed over as one sentence; empty when nothing was."""
+    more = f" and {len(over) - _NAMED:,} more" if len(over) > _NAMED else ""
+    return f"passed over: {', '.join(over[:_NAMED])}{more}" if over else ""

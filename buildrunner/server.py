@@ -146,6 +146,8 @@ class BuildServer:
             jobs = [(ids[spec.name], files[spec.name], Job(spec=spec)) for spec in batch.jobs]
             plan = Plan(batch.jobs, durations=choice.durations, order=options.order, seed=run.id)
             summary = self._session(ledger, run).carry_out(folder, plan, jobs, choice.past)
+            if batch.passed_over:
+                summary = replace(summary, notices=(*summary.notices, batch.passed_over))
             if is_part:
                 summary = replace(summary, notices=(*summary.notices, *_only_a_part(summary.run, before)))
             return self._conclude(ledger, summary, keep=options.keep_runs)

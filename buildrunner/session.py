@@ -14,6 +14,7 @@ from buildrunner.changes import Changes
 from buildrunner.config import Options
 from buildrunner.control import Control
 from buildrunner.delivery import Delivery
+from buildrunner.edits import Edits
 from buildrunner.errors import LedgerError, PackageError, UsageError
 from buildrunner.events import Listener, Listeners, Packaged, Packaging, RunEnded, RunStarted
 from buildrunner.job import Job
@@ -90,6 +91,7 @@ class Session:
         journals = self._ledger.state / "runs" / self._run.name
         journals.mkdir(parents=True, exist_ok=True)
         strays = Strays(self._run.options["directory"], self._options, [job.spec for _, _, job in jobs])
+        edits = Edits(self._run.options["directory"], [job.spec for _, _, job in jobs])
         pool = self._make_pool(folder, journals)
         control = self._open_control()
         loop = self._make_loop(folder, plan, pool, jobs, control)
@@ -113,7 +115,8 @@ class Session:
                 pool.close()
             self._record_end(loop, before)
             loop.answer_all()
-        self._notices += strays.notices() + not_packaged(self._ledger, self._run) + truncated(self._ledger, self._run)
+        self._notices += strays.notices() + edits.notices()
+        self._notices += not_packaged(self._ledger, self._run) + truncated(self._ledger, self._run)
         try:
             folder.finish(self._run.key, left_files(self._ledger, self._run))
         except UsageError as exc:

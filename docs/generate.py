@@ -527,7 +527,10 @@ or are ELF programs:
 
 A `#!` line goes before the suffix, except for `.py`. Passed over are @not_scripts@, hidden files,
 and, with `-r`, hidden folders, `__pycache__`, virtual environments and linked folders. `--include` and `--exclude` take
-globs, matched against a script's name and its last part.
+globs, matched against a script's name and its last part. A link to a file counts as that file, wherever it leads. What
+looks like a script and is none (a link that leads nowhere, a pipe) is named at the end of the run, as are linked
+folders with `-r`; so is a script that was changed after the run had begun. One that is gone when its turn comes fails
+as `missing`.
 
 A script's name in the run is its path below the TARGET (`sub/Prime.py`); with several TARGETs, with the TARGET before
 it; for a script that is itself the TARGET, as it was given.

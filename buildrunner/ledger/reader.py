@@ -129,8 +129,12 @@ class AttemptRow:
     result: ResultRow
 
 
-_RESULTS = """
-SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error), j.attempt, a.worker,
+# A script without a SHA-256 could not be read when its attempt began; nobody but its interpreter noticed.
+_MISSING = """
+       CASE WHEN r.outcome = 'exited' AND NOT r.superseded AND a.script_sha256 IS NULL AND instr(j.spec, '"script"')
+       THEN 'missing: its script was not there, or not to be read, when it was to start' END"""
+_RESULTS = f"""
+SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error, {_MISSING}), j.attempt, a.worker,
        a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
        CASE WHEN j.attempts <= 1 THEN coalesce(r.seconds, 0)
             ELSE (SELECT total(seconds) FROM receipts WHERE job = j.id AND NOT superseded) END,
@@ -141,12 +145,12 @@ LEFT JOIN receipts r ON r.attempt = j.attempt
 WHERE j.run = ?
 """
 
-_ATTEMPTS = """
+_ATTEMPTS = f"""
 SELECT j.run, a.id, a.number, coalesce(r.superseded, 0),
-       j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, r.error, a.id, a.worker, a.script_sha256, a.modules,
-       j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds, coalesce(r.seconds, 0),
+       j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, {_MISSING}), a.id, a.worker,
+       a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds, coalesce(r.seconds, 0),
        r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated
-FROM {} a JOIN jobs j ON j.id = a.job LEFT JOIN receipts r ON r.attempt = a.id
+FROM {{}} a JOIN jobs j ON j.id = a.job LEFT JOIN receipts r ON r.attempt = a.id
 """
 # An attempt that was taken back has no row; should a receipt of it come all the same, that is kept.
 _TAKEN_BACK = """

@@ -101,6 +101,8 @@ def _order(reader: Reader, run: RunRow, rows: list[ResultRow]) -> list[str]:
 def _failure(run: RunRow, row: ResultRow) -> str:
     how = ending(row.outcome, row.exit_code, row.signal)
     match row.outcome:
+        case Outcome.EXITED if row.error:
+            return f"{display(row.error)}; it ended with {how}"
         case Outcome.EXITED:
             return f"it ended by itself with {how}; only 0 means that all went well"
         case Outcome.SIGNALLED:

@@ -218,7 +218,7 @@ SAFE = {
 }  # fmt: skip
 
 
-def test_the_summary_is_a_table_whatever_the_names_are(workspace: Any) -> None:
+def test_s65_s66_the_summary_is_a_table_whatever_the_names_are(workspace: Any) -> None:
     failures = hostile_scripts(workspace)
     (workspace.path / "summary.md").write_text("what an earlier step wrote")
     done = workspace.run("run", "src", "--retries", "1", code=1, env=actions(workspace))

@@ -77,7 +77,7 @@ def test_nothing_in_it_tells_two_runs_apart_but_times(workspace: Any) -> None:
     assert shapes[0] == shapes[1]
 
 
-def test_what_no_xml_may_hold_is_shown(workspace: Any) -> None:
+def test_s65_what_no_xml_may_hold_is_shown(workspace: Any) -> None:
     evil = b"\x1b[31mred\x1b[0m  \xff ]]> <script>&amp; \xed\xa0\x80 \xef\xbf\xbe \xe2\x80\xa8"
     evil += b" caf\xc3\xa9\r\nnext\x0b\tend"
     workspace.script("evil.sh", b"cat <<'EOF'\n" + evil + b"\nEOF\nprintf '\\000' >&2\nexit 1\n")

@@ -150,7 +150,7 @@ def test_every_attempt_is_a_line_with_the_fields_of_the_document(recorded: Any) 
     assert os.fsencode(last["\udcff.py"]["name"]) == b"\xff.py"
 
 
-def test_csv_loses_nothing_and_starts_no_formula(recorded: Any) -> None:
+def test_s67_csv_loses_nothing_and_starts_no_formula(recorded: Any) -> None:
     exact = _rows(recorded.run("ledger", "export").stdout)
     text = recorded.run("ledger", "export", "--format", "csv").stdout.decode()
     table = list(csv.DictReader(io.StringIO(text, newline="")))

@@ -86,7 +86,7 @@ def test_a_terminal_that_knows_only_ascii(workspace: Any) -> None:
     workspace.run("history", env=ascii_only)
 
 
-def test_no_terminal_gets_a_scripts_escapes(workspace: Any) -> None:
+def test_s65_no_terminal_gets_a_scripts_escapes(workspace: Any) -> None:
     evil = "\\x1b]0;owned\\x07\\x1b[2J\\x9b31m\\u202e after"
     workspace.scripts(evil=f"import sys; print('{evil}', file=sys.stderr); sys.exit(1)")
     for env in ({}, {"FORCE_COLOR": "1"}):

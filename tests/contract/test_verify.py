@@ -111,7 +111,7 @@ def test_the_seal_of_this_test_holds(small: bytes, check: Callable[[bytes], tupl
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "..", "a\\..\\x", "C:\\x", "logs/x.link"])
-def test_an_entry_that_leads_outside_or_is_a_link_is_a_problem(
+def test_s71_an_entry_that_leads_outside_or_is_a_link_is_a_problem(
     small: bytes, check: Callable[[bytes], tuple[str, ...]], name: str
 ) -> None:
     def add(entries: dict[str, bytes]) -> None:

@@ -390,14 +390,6 @@ def test_the_whole_output_folder_vanishes_during_the_run(workspace: Any) -> None
     assert workspace.run("status", "--json").document["totals"]["running"] == 0
 
 
-def test_a_script_deleted_or_changed_after_the_scan(workspace: Any) -> None:
-    workspace.scripts(a="import os; os.unlink('src/b.py'); open('src/c.py', 'w').write('print(2)')", b="pass", c="pass")
-    done = workspace.json("-j", "1", "--order", "name", code=1)
-    assert done.results["b.py"]["state"] == "failed"
-    assert b"b.py" in workspace.log("b.py", "err")
-    assert workspace.log("c.py") == b"2\n"
-
-
 def test_s02_many_short_scripts_with_workers_dying_among_them(workspace: Any, wait_until: Any) -> None:
     """The witness lies outside our code: every job ended once as recorded, whatever was killed."""
     for number in range(120):

@@ -14,7 +14,7 @@ PACKAGE = Path(buildrunner.__file__).parent
 FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "forecast"),
     (
-        "assignments", "changes", "choice", "config", "control", "delivery", "destination", "doctor", "groups",
+        "assignments", "changes", "choice", "config", "control", "delivery", "destination", "doctor", "edits", "groups",
         "interpreters", "ledger", "ledger.*", "machine", "outputfolder", "package", "processes", "removal", "reports",
         "reports.*", "resumable", "run", "run.*", "scan", "sources", "strays", "summary", "timed",
     ),

@@ -55,7 +55,7 @@ def test_executables_are_scripts_if_they_begin_right(make: Callable[..., None]) 
     assert names("src") == ["elf", "sh", "x.txt"]
 
 
-def test_things_that_only_look_like_scripts(make: Callable[..., None]) -> None:
+def test_s44_things_that_only_look_like_scripts(make: Callable[..., None]) -> None:
     make("src/a.py", "src/folder.py/inside.txt")
     os.mkfifo("src/pipe.py")
     os.symlink("nowhere", "src/dangling.py")
@@ -63,7 +63,7 @@ def test_things_that_only_look_like_scripts(make: Callable[..., None]) -> None:
     assert names("src") == ["a.py"]
 
 
-def test_a_link_to_itself_does_not_hide_the_other_scripts(make: Callable[..., None]) -> None:
+def test_s43_a_link_to_itself_does_not_hide_the_other_scripts(make: Callable[..., None]) -> None:
     make("src/a.py")
     os.symlink("loop.py", "src/loop.py")
     os.symlink("two.py", "src/one.py")
@@ -71,7 +71,7 @@ def test_a_link_to_itself_does_not_hide_the_other_scripts(make: Callable[..., No
     assert names("src") == ["a.py"]
 
 
-def test_a_link_to_a_script_is_a_script(make: Callable[..., None]) -> None:
+def test_s43_a_link_to_a_script_is_a_script(make: Callable[..., None]) -> None:
     make("elsewhere/real.py")
     os.mkdir("src")
     os.symlink("../elsewhere/real.py", "src/linked.py")
@@ -84,7 +84,7 @@ def test_folders_below_are_entered_only_when_asked(make: Callable[..., None]) ->
     assert names("src", recursive=True) == ["a.py", "sub/b.py", "sub/deep/c.py"]
 
 
-def test_folders_that_are_never_entered(make: Callable[..., None]) -> None:
+def test_s43_folders_that_are_never_entered(make: Callable[..., None]) -> None:
     make("src/a.py", "src/.git/b.py", "src/__pycache__/c.py", "src/venv/pyvenv.cfg", "src/venv/bin/d.py")
     make("src/venv/lib/e.py", "src/kept/f.py", "elsewhere/g.py")
     os.symlink("../elsewhere", "src/linked")
@@ -178,7 +178,7 @@ def test_messages_show_odd_names_harmlessly(make: Callable[..., None]) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_an_empty_folder_says_what_was_looked_for(make: Callable[..., None]) -> None:
+def test_s38_an_empty_folder_says_what_was_looked_for(make: Callable[..., None]) -> None:
     make("src/notes.txt", "src/sub/a.py", "one/a.py")
     with pytest.raises(NothingToRun, match=r"no scripts in src: looked for \*\.py .*--recursive does"):
         scan(["src"])
@@ -203,7 +203,7 @@ for target in sys.argv[2:]:
 """
 
 
-def test_what_may_not_be_read(make: Callable[..., None], tmp_path: Path) -> None:
+def test_s47_what_may_not_be_read(make: Callable[..., None], tmp_path: Path) -> None:
     make("src/a.py", "src/sub/b.py", "locked/a.py", "links/a.py", "half/a.py", "half/locked/b.py")
     make("secret.py", mode=0o000)
     os.symlink("../locked/a.py", "links/b.py")
