@@ -13,7 +13,7 @@ import click
 
 from buildrunner import __version__
 from buildrunner.errors import BuildrunnerError, UsageError
-from buildrunner.naming import display
+from buildrunner.naming import display, display_lines
 
 _VERBS = (
     "run",
@@ -124,7 +124,8 @@ def main() -> None:
         _require_working_directory()
         code = cli.main(standalone_mode=False)
     except click.ClickException as exc:
-        exc.show()
+        exc.show(shown := io.StringIO())
+        click.echo(display_lines(shown.getvalue()), err=True, nl=False)  # it may repeat what was typed
         _annotate(exc.format_message())
         code = exc.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -157,7 +158,7 @@ def main() -> None:
 def _complain(sentence: str) -> None:
     """Say what went wrong, to whoever is still there."""
     with suppress(OSError):
-        click.echo(f"buildrunner: {sentence}", err=True)
+        click.echo(f"buildrunner: {display(sentence)}", err=True)
 
 
 def _annotate(sentence: str) -> None:

@@ -75,9 +75,11 @@ def export(state: str, run: str | None, form: str, output: str | None) -> int:
     """Write every recorded attempt as one line, with the fields of `run --json`.
 
     JSON lines are exact. In CSV, text that a spreadsheet would take for a formula gets a ' before it (and so does text
-    that begins with one), lists and names that are not UTF-8 are JSON, and numbers stay numbers.
+    that begins with one), lists are JSON, as are names that are not UTF-8 or that a terminal would act on, and numbers
+    stay numbers.
     """
     from buildrunner.ledger import Reader
+    from buildrunner.reports import github
     from buildrunner.reports.export import is_export, lines
     from buildrunner.summary import attempt_documents
 
@@ -85,8 +87,9 @@ def export(state: str, run: str | None, form: str, output: str | None) -> int:
     try:
         rows = attempt_documents(reader, None if run is None else reader.run(run))
         if output is None:
+            shown = github.inert if github.active(os.environ) else str
             for line in lines(rows, form):
-                sys.stdout.buffer.write(line.encode())
+                sys.stdout.buffer.write(shown(line).encode())
             sys.stdout.buffer.flush()
             return 0
         from buildrunner import destination

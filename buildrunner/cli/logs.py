@@ -1,6 +1,10 @@
-"""`buildrunner logs`: what one job printed, also while it runs."""
+"""`buildrunner logs`: what one job printed, also while it runs.
+
+Into a file or a pipe go its bytes. Where people or a CI service look, a terminal and a step's log, they are escaped.
+"""
 
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -75,7 +79,7 @@ def command(
 
 
 def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool], capped: bool) -> bool:
-    """Copy the logs to stdout, on a terminal without what could move its cursor. False when there are none.
+    """Copy the logs to stdout. False when there are none.
 
     Of `capped` logs the middle may have been given back to the disk while their script still writes.
     """
@@ -118,10 +122,17 @@ def _next_data(file: BinaryIO) -> int:
 
 
 def _write(chunk: bytes) -> None:
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() or _in_a_steps_log():
         from buildrunner.naming import display_lines
 
         sys.stdout.write(display_lines(chunk.decode("utf-8", "surrogateescape").replace("\r\n", "\n")))
         sys.stdout.flush()
     else:
         sys.stdout.buffer.write(chunk)
+
+
+def _in_a_steps_log() -> bool:
+    """Whether a CI service reads this, and takes lines of it for commands."""
+    from buildrunner.reports import github
+
+    return github.active(os.environ) and not stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)

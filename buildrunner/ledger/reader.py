@@ -148,7 +148,8 @@ WHERE j.run = ?
 _ATTEMPTS = f"""
 SELECT j.run, a.id, a.number, coalesce(r.superseded, 0),
        j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, {_MISSING}), a.id, a.worker,
-       a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds, coalesce(r.seconds, 0),
+       a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
+       coalesce(r.seconds, 0),
        r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated
 FROM {{}} a JOIN jobs j ON j.id = a.job LEFT JOIN receipts r ON r.attempt = a.id
 """

@@ -4,8 +4,9 @@ JSON lines are exact. A name's bytes that are not UTF-8 are lone surrogates ther
 JSON document of ours.
 
 CSV is for tables, and still loses nothing. Text that begins with what a spreadsheet takes for a formula gets a `'`
-before it, and so does text that begins with a `'`: take one off, and it is what was recorded. Text that is not UTF-8 is
-written as JSON, with its quotation marks; so is text that begins with one. A list is JSON too. Numbers stay numbers.
+before it, and so does text that begins with a `'`: take one off, and it is what was recorded. Text that is not UTF-8,
+or that a terminal would act on, is written as JSON, with its quotation marks; so is text that begins with one. A list
+is JSON too. Numbers stay numbers.
 """
 
 import csv
@@ -51,7 +52,7 @@ def cell(value: Any) -> Any:
         return json.dumps(value)
     if not isinstance(value, str):
         return value
-    if value.startswith('"') or not _is_utf8(value):
+    if value.startswith('"') or not value.replace("\n", "").isprintable():
         return json.dumps(value)
     return f"'{value}" if value.startswith(_FORMULA) else value
 
@@ -69,11 +70,3 @@ class _Line:
 
     def write(self, text: str) -> None:
         self.text = text
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
