@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from buildrunner.control import Request
+from buildrunner.events import JobEnded, Listeners
 from buildrunner.job import Job, JobSpec, JobState, Outcome
-from buildrunner.ledger import Ledger
+from buildrunner.ledger import Ledger, Reader
 from buildrunner.loop import Loop
 from buildrunner.plan import Plan
 from buildrunner.pool import Died, PoolEvent, Received, Returned
@@ -231,3 +232,36 @@ def test_nothing_matches(ledger: Ledger) -> None:
     stage = Stage(ledger, jobs("a"))
     assert stage.play(lambda s: s.cancel("z"), lambda s: [s.receipt("a")]) == {"a": PASSED}
     assert (stage.answers[0]["matched"], stage.ended) == (0, [])
+
+
+def test_an_attempt_is_committed_before_it_is_handed_out(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As somebody else sees the record at that moment: a worker may start it at once, and the server die."""
+    stage = Stage(ledger, jobs("ab"))
+    seen = []
+    send = stage.send
+
+    def look(worker: int, assignments: Sequence[Any]) -> None:
+        reader = Reader.open(ledger.state)
+        seen.append({one.attempt for one in assignments} <= set(reader.running(reader.run())))
+        reader.close()
+        send(worker, assignments)
+
+    monkeypatch.setattr(stage, "send", look)
+    stage.play(lambda s: [s.receipt("a")], lambda s: [s.receipt("b")])
+    assert seen == [True, True]
+
+
+def test_a_result_is_committed_before_anybody_hears_of_it(ledger: Ledger) -> None:
+    stage = Stage(ledger, jobs("ab"))
+    heard = []
+
+    class Listener:
+        def on_event(self, event: Any) -> None:
+            if isinstance(event, JobEnded):
+                reader = Reader.open(ledger.state)
+                heard.append(reader.result(reader.run(), event.receipt.job).state)
+                reader.close()
+
+    stage._loop._listeners = Listeners((Listener(),))
+    stage.play(lambda s: [s.receipt("a")], lambda s: [s.receipt("b", Outcome.EXITED)])
+    assert heard == [PASSED, FAILED]

@@ -113,6 +113,31 @@ def test_what_is_written_takes_the_place_of_what_was_there(tmp_path: Path) -> No
     assert {p.name for p in tmp_path.iterdir()} == {"file", "link"}
 
 
+def test_what_is_written_is_safe_on_the_disk_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it is given to the disk, then the name; and the folder that holds the name comes last."""
+    done: list[tuple[str, int]] = []
+    fsync, rename = os.fsync, os.replace
+
+    def noted_fsync(fd: int) -> None:
+        fsync(fd)
+        done.append((os.path.basename(os.readlink(f"/proc/self/fd/{fd}")), os.fstat(fd).st_size))
+
+    def noted_replace(source: str, target: str) -> None:
+        done.append(("replace", os.stat(source).st_size))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    with replacing(str(tmp_path / "file")) as file:
+        file.write(b"x" * 100_001)
+    (first, written), *rest = done
+    assert first.startswith(".buildrunner-")
+    assert written == 100_001
+    assert [what for what, _ in rest] == ["replace", tmp_path.name]
+
+
 def test_what_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.write_text("old")
