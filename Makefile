@@ -2,7 +2,7 @@
 
 here = cd "$$(dirname -- "$(strip $(MAKEFILE_LIST))")" &&
 
-.PHONY: run test lint types bench soak clean
+.PHONY: run test lint types bench soak guards clean
 
 run:
 	@$(here) scripts/run.sh $(ARGS)
@@ -21,6 +21,9 @@ bench:
 
 soak:
 	@$(here) scripts/test.sh -m soak --timeout=0 $(ARGS)
+
+guards:
+	@$(here) scripts/guards.sh $(ARGS)
 
 clean:
 	@$(here) scripts/clean.sh

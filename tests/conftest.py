@@ -5,6 +5,7 @@ Nothing here sleeps and hopes: `wait_until` waits for a condition, with a limit 
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,18 @@ T = TypeVar("T")
 for _number in (signal.SIGINT, signal.SIGHUP):  # what a background shell ignores, programs started below would too
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler)
+
+
+SCENARIO = re.compile(r"_s\d\d_")
+SCENARIO_SECONDS = 120
+"""What a test that bears a scenario's number may take, unless it says otherwise itself."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nothing hangs: every scenario has a deadline."""
+    for item in items:
+        if SCENARIO.search(item.name.partition("[")[0]) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SCENARIO_SECONDS))
 
 
 def wait_until(condition: Callable[[], T], seconds: float = 120.0, what: str = "") -> T:

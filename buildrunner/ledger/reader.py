@@ -134,8 +134,8 @@ _MISSING = """
        CASE WHEN r.outcome = 'exited' AND NOT r.superseded AND a.script_sha256 IS NULL AND instr(j.spec, '"script"')
        THEN 'missing: its script was not there, or not to be read, when it was to start' END"""
 _RESULTS = f"""
-SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error, {_MISSING}), j.attempt, a.worker,
-       a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
+SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error, {_MISSING}), j.attempt,
+       a.worker, a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
        CASE WHEN j.attempts <= 1 THEN coalesce(r.seconds, 0)
             ELSE (SELECT total(seconds) FROM receipts WHERE job = j.id AND NOT superseded) END,
        r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated

@@ -33,6 +33,7 @@ def test_script_is_executable_posix_shell(script: Path) -> None:
         ("test", "scripts/test.sh -q"),
         ("bench", "scripts/bench.sh -q"),
         ("soak", "scripts/test.sh -m soak --timeout=0 -q"),
+        ("guards", "scripts/guards.sh -q"),
         ("lint", "scripts/lint.sh"),
         ("types", "scripts/types.sh"),
         ("clean", "scripts/clean.sh"),

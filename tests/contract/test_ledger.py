@@ -169,8 +169,10 @@ def test_a_receipt_for_a_job_that_is_decided_changes_nothing(ledger: Ledger) -> 
     id_ = start(ledger, run, "a", "id-1")
     record(ledger, id_, receipt("id-1"), JobState.PASSED)
     before = row(ledger, run)
-    assert record(ledger, id_, receipt("id-0", outcome=Outcome.EXITED, exit_code=1), JobState.FAILED) is False
-    assert row(ledger, run) == before
+    for attempt in ("id-0", "id-1"):
+        late = receipt(attempt, outcome=Outcome.EXITED, exit_code=1)
+        assert record(ledger, id_, late, JobState.FAILED, lost=1) is False
+        assert row(ledger, run) == before
 
 
 def test_the_same_receipt_twice_is_the_same_as_once(ledger: Ledger) -> None:
@@ -230,6 +232,18 @@ def test_giving_back_what_is_not_current_leaves_the_job_alone(ledger: Ledger) ->
     with ledger.transaction():
         ledger.give_back(id_, "id-0")
     assert row(ledger, run) == before
+
+
+def test_giving_back_an_earlier_attempt_leaves_the_one_that_runs_alone(ledger: Ledger) -> None:
+    run = add_run(ledger, "a")
+    id_ = start(ledger, run, "a", "id-1")
+    record(ledger, id_, receipt("id-1", outcome=Outcome.LOST), JobState.READY, lost=1)
+    start(ledger, run, "a", "id-2", number=2)
+    before = row(ledger, run)
+    with ledger.transaction():
+        ledger.give_back(id_, "id-1")
+    assert row(ledger, run) == before
+    assert ledger.running(run) == {"id-2": "a"}
 
 
 def test_seconds_of_all_attempts_are_added_up(ledger: Ledger) -> None:

@@ -1,0 +1,388 @@
+"""The guards are tested: each is taken out of a copy of the project, and its test must then fail.
+
+A guard that no test would miss is no guard: the next tidy mind removes it. `make guards` runs all of this (some
+minutes), or those whose names hold one of the words given; the tests see to it on every run that each text is still
+there to be taken out, and each test still there to fail.
+"""
+
+import argparse
+import ast
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("buildrunner", "tests", "pyproject.toml")
+DEADLINE = 180.0
+"""Seconds that the test of one guard may take; one that hangs without its guard has noticed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What is taken out, and who must notice.
+
+    `old`, which stands in `file` once, becomes `new`. `test` is `path::function`, perhaps with `[parameters]`, the
+    function's name without `test_` and without scenarios' numbers, so that these may come and go.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+GUARDS = (
+    # the record
+    Guard(
+        name="a receipt changes its job only while its attempt is the current one",
+        file="buildrunner/ledger/__init__.py",
+        old="""lost = lost + ? WHERE id = ? AND state = 'running' AND attempt = ?",
+            (state.value, lost, job, receipt.attempt),""",
+        new="""lost = lost + ? WHERE id = ? AND state = 'running'",
+            (state.value, lost, job),""",
+        test="tests/contract/test_ledger.py::a_receipt_of_an_attempt_that_is_not_current_changes_nothing",
+    ),
+    Guard(
+        name="a receipt changes nothing once its job is decided",
+        file="buildrunner/ledger/__init__.py",
+        old="""lost = lost + ? WHERE id = ? AND state = 'running' AND attempt = ?",
+            (state.value, lost, job, receipt.attempt),""",
+        new="""lost = lost + ? WHERE id = ? AND attempt = ?",
+            (state.value, lost, job, receipt.attempt),""",
+        test="tests/contract/test_ledger.py::a_receipt_for_a_job_that_is_decided_changes_nothing",
+    ),
+    Guard(
+        name="a receipt that is there is not written over",
+        file="buildrunner/ledger/__init__.py",
+        old='"INSERT OR IGNORE INTO receipts',
+        new='"INSERT OR REPLACE INTO receipts',
+        test="tests/contract/test_ledger.py::the_same_receipt_twice_is_the_same_as_once",
+    ),
+    Guard(
+        name="an attempt that is not current cannot be given back",
+        file="buildrunner/ledger/__init__.py",
+        old="""attempts = attempts - 1 "
+            "WHERE id = ? AND state = 'running' AND attempt = ?",
+            (job, attempt),""",
+        new="""attempts = attempts - 1 "
+            "WHERE id = ? AND state = 'running'",
+            (job,),""",
+        test="tests/contract/test_ledger.py::giving_back_an_earlier_attempt_leaves_the_one_that_runs_alone",
+    ),
+    Guard(
+        name="a receipt's checksum is compared",
+        file="buildrunner/ledger/check.py",
+        old="if job is not None and receipt.checksum() != checksum:",
+        new="if False:",
+        test="tests/contract/test_ledger_check.py::an_edit_is_found_and_its_place_named[an exit code]",
+    ),
+    Guard(
+        name="one process writes a ledger at a time",
+        file="buildrunner/ledger/lock.py",
+        old="        fcntl.flock(fd, kind | fcntl.LOCK_NB)\n",
+        new="        fcntl.fcntl(fd, fcntl.F_GETFD)\n",
+        test="tests/contract/test_ledger_files.py::another_process_is_refused_and_told_who_writes",
+    ),
+    Guard(
+        name="what is half done in a transaction is undone",
+        file="buildrunner/ledger/__init__.py",
+        old='                self.db.execute("ROLLBACK")',
+        new='                self.db.execute("COMMIT")',
+        test="tests/contract/test_ledger.py::what_fails_in_the_middle_leaves_nothing",
+    ),
+    Guard(
+        name="an attempt is committed before it is handed out",
+        file="buildrunner/loop.py",
+        old="""
+        for worker, assignments in batches.items():
+            self._pool.send(worker, assignments)
+""",
+        new="""
+            for worker, assignments in batches.items():
+                self._pool.send(worker, assignments)
+""",
+        test="tests/contract/test_loop.py::an_attempt_is_committed_before_it_is_handed_out",
+    ),
+    Guard(
+        name="a result is committed before anybody hears of it",
+        file="buildrunner/loop.py",
+        old="                self._fill(batches)\n",
+        new="                self._fill(batches)\n            self._tell()\n",
+        test="tests/contract/test_loop.py::a_result_is_committed_before_anybody_hears_of_it",
+    ),
+    # the journals
+    Guard(
+        name="a journal's line carries its checksum",
+        file="buildrunner/run/wire.py",
+        old="        if int(line[:8], 16) != crc32(payload):\n            return None\n",
+        new="        int(line[:8], 16)\n",
+        test="tests/unit/test_wire.py::a_line_with_any_other_byte_anywhere_is_none_or_says_the_same",
+    ),
+    Guard(
+        name="a receipt lies in the journal before it is sent",
+        file="buildrunner/run/worker.py",
+        old='            if not self.note("end", receipt):\n                return\n            wire.write_frame(',
+        new="            wire.write_frame(",
+        test="tests/fault/test_start.py::a_receipt_lies_in_the_journal_before_it_is_sent",
+    ),
+    Guard(
+        name="an attempt's start lies in the journal",
+        file="buildrunner/run/worker.py",
+        old="""            if not self.note("start", assignment[0], assignment[1], time.time()):
+                return
+""",
+        new="",
+        test="tests/fault/test_start.py::a_receipt_lies_in_the_journal_before_it_is_sent",
+    ),
+    # the script
+    Guard(
+        name="a script leads a session of its own",
+        file="buildrunner/run/attempt.py",
+        old="                setsid=True,\n",
+        new="                setpgroup=0,\n",
+        test="tests/fault/test_workers.py::every_way_of_ending",
+    ),
+    Guard(
+        name="a script has default signal handlers",
+        file="buildrunner/run/attempt.py",
+        old="                setsigdef=_SIGNALS,\n",
+        new="                setsigdef=(),\n",
+        test="tests/fault/test_start.py::signals_are_the_scripts_own_whatever_buildrunner_inherited",
+    ),
+    Guard(
+        name="a script has an empty signal mask",
+        file="buildrunner/run/attempt.py",
+        old="                setsigmask=(),\n",
+        new="",
+        test="tests/fault/test_start.py::signals_are_the_scripts_own_whatever_buildrunner_inherited",
+    ),
+    Guard(
+        name="a script inherits no descriptor",
+        file="buildrunner/run/worker.py",
+        old="        os.closerange(3, 1 << 20)",
+        new="        os.closerange(3, 3)",
+        test="tests/fault/test_start.py::no_descriptor_of_whoever_started_buildrunner_reaches_a_script",
+    ),
+    Guard(
+        name="a log is appended to",
+        file="buildrunner/run/attempt.py",
+        old=" | os.O_TRUNC | os.O_APPEND\n",
+        new=" | os.O_TRUNC\n",
+        test="tests/fault/test_start.py::what_a_script_opens_anew_as_its_output_overwrites_nothing",
+    ),
+    Guard(
+        name="a script's group is killed when the script has ended",
+        file="buildrunner/run/attempt.py",
+        old="        self._signal(_signal.SIGKILL)\n        _, status, usage",
+        new="        _, status, usage",
+        test="tests/fault/test_start.py::a_grandchild_without_an_environment_is_gone_when_its_script_is",
+    ),
+    Guard(
+        name="what left a script's group comes to the server, and ends",
+        file="buildrunner/processes.py",
+        old="        _become_subreaper(True)\n",
+        new="",
+        test="tests/fault/test_workers.py::a_daemon_in_a_session_of_its_own_outlives_neither_attempt_nor_run",
+    ),
+    Guard(
+        name="a worker kills its script when its server is gone",
+        file="buildrunner/run/worker.py",
+        old='            worker.slot.stop("cancelled", 0)\n            worker.leave()',
+        new="            worker.leave()",
+        test="tests/fault/test_server.py::a_killed_server_takes_everything_along_and_resume_does_the_rest",
+    ),
+    # what is delivered and shown
+    Guard(
+        name="a zip is safe on the disk before it takes its place",
+        file="buildrunner/destination.py",
+        old="            os.fsync(file.fileno())\n",
+        new="",
+        test="tests/unit/test_destination.py::what_is_written_is_safe_on_the_disk_before_it_takes_its_place",
+    ),
+    Guard(
+        name="what changes while it is packaged stops it",
+        file="buildrunner/package.py",
+        old="    if digest.hexdigest() != entry.sha256:\n        raise",
+        new="    if False:\n        raise",
+        test="tests/contract/test_package.py::what_changes_while_it_is_packaged_stops_it",
+    ),
+    Guard(
+        name="the zip's seal is checked",
+        file="buildrunner/package.py",
+        old="problems = [] if _seal_holds(file) else",
+        new="problems = [] if file else",
+        test="tests/contract/test_verify.py::the_seal_of_this_test_holds",
+    ),
+    Guard(
+        name="no entry of a zip leads out of its folder",
+        file="buildrunner/package.py",
+        old=""" or ".." in info.filename.split("/")""",
+        new="",
+        test="tests/contract/test_verify.py::an_entry_that_leads_outside_or_is_a_link_is_a_problem[../x]",
+    ),
+    Guard(
+        name="what is shown moves no cursor",
+        file="buildrunner/naming.py",
+        old="    if text.isprintable():\n        return text\n",
+        new="    return text\n",
+        test="tests/acceptance/test_run_screen.py::no_terminal_gets_a_scripts_escapes",
+    ),
+    Guard(
+        name="nothing but ours is a workflow command",
+        file="buildrunner/reports/github.py",
+        old="""    return _COLONS.sub(r"\\1\\\\u003a", _BRACKET.sub(r"\\1\\\\u005b", text))""",
+        new="    return text",
+        test="tests/acceptance/test_github.py::no_line_is_a_command_once_it_is_inert",
+    ),
+    Guard(
+        name="no cell of a table is a formula",
+        file="buildrunner/reports/export.py",
+        old="""    return f"'{value}" if value.startswith(_FORMULA) else value""",
+        new="    return value",
+        test="tests/acceptance/test_ledger_verbs.py::csv_loses_nothing_and_starts_no_formula",
+    ),
+)
+
+
+def test_functions(file: Path) -> dict[str, str]:
+    """The test functions of a file, by their names without `test_` and without scenarios' numbers."""
+    names = [
+        node.name
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    return {re.sub(r"(?:s\d\d_)*", "", name.removeprefix("test_"), count=1): name for name in names}
+
+
+def node_id(guard: Guard, root: Path = ROOT) -> str | None:
+    """The guard's test as pytest calls it; None when there is no such test."""
+    path, _, rest = guard.test.partition("::")
+    name, bracket, parameters = rest.partition("[")
+    if not (root / path).is_file() or (found := test_functions(root / path).get(name)) is None:
+        return None
+    return f"{path}::{found}{bracket}{parameters}"
+
+
+def faults(guard: Guard, root: Path = ROOT) -> list[str]:
+    """Why the guard cannot be tested any more: its text has changed, or its test is gone."""
+    found = []
+    file = root / guard.file
+    times = file.read_text(encoding="utf-8").count(guard.old) if file.is_file() else 0
+    if times != 1:
+        found.append(f"its text stands {times} times in {guard.file}, and must stand there once")
+    if node_id(guard, root) is None:
+        found.append(f"there is no test {guard.test}")
+    return found
+
+
+def copy_project(to: Path) -> None:
+    """What the tests need of the project, and nothing that a run left there."""
+    to.mkdir()
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, to / name)
+
+
+def take_out(guard: Guard, root: Path) -> None:
+    """Make the copy a project without this guard."""
+    file = root / guard.file
+    text = file.read_text(encoding="utf-8")
+    assert text.count(guard.old) == 1
+    changed = text.replace(guard.old, guard.new)
+    ast.parse(changed)  # a test that fails because nothing can be imported has noticed nothing
+    file.write_text(changed, encoding="utf-8")
+
+
+def run_tests(project: Path, tests: Iterable[str]) -> tuple[str, str]:
+    """`passed`, `failed` or what else became of them, and the end of what pytest said."""
+    here = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "PYTHON", "BUILDRUNNER_"))}
+    command = [
+        sys.executable, "-B", "-m", "pytest", "-n", "0", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider",
+        f"--timeout={DEADLINE / 3:g}", f"--basetemp={project / 'tmp'}", *tests,
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=project, env=here, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        said, _ = process.communicate(timeout=DEADLINE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        said, _ = process.communicate()
+        return "failed", said + f"\nit did not end within {DEADLINE:g} s"
+    names = {0: "passed", 1: "failed" if re.search(r"\d+ failed", said) else "broken"}
+    return names.get(process.returncode, "broken"), said
+
+
+def prove_copy(project: Path) -> None:
+    """Make sure that it is the copy that is tested, and not the project beside it."""
+    asked = [sys.executable, "-B", "-c", "import buildrunner; print(buildrunner.__file__)"]
+    found = subprocess.run(asked, cwd=project, capture_output=True, text=True, check=True).stdout.strip()
+    assert Path(found).is_relative_to(project), found
+
+
+def check(guard: Guard, folder: Path) -> tuple[str, str]:
+    """What becomes of a guard's test without the guard: `noticed`, `SURVIVED` or another word, and what was said."""
+    if why := faults(guard):
+        return "CANNOT BE TAKEN OUT", "; ".join(why)
+    copy_project(folder)
+    take_out(guard, folder)
+    prove_copy(folder)
+    test = node_id(guard)
+    assert test
+    result, said = run_tests(folder, [test])
+    shutil.rmtree(folder, ignore_errors=True)
+    return {"failed": "noticed", "passed": "SURVIVED"}.get(result, "BROKEN"), said
+
+
+def main(words: Iterable[str] = (), *, jobs: int = 2, say: Callable[[str], None] = print) -> int:
+    """Take the guards out one by one; 0 when each was missed, 1 when one was not or can no longer be taken out."""
+    chosen = [guard for guard in GUARDS if not list(words) or any(word in guard.name for word in words)]
+    if not chosen:
+        say("no guard has such a name")
+        return 2
+    bad = 0
+    with tempfile.TemporaryDirectory(prefix="guards-", ignore_cleanup_errors=True) as folder:
+        whole = Path(folder, "whole")
+        copy_project(whole)
+        prove_copy(whole)
+        began = time.monotonic()
+        tests = sorted({test for guard in chosen if (test := node_id(guard))})
+        result, said = run_tests(whole, tests)
+        say(f"{'with every guard':72} {result}, {time.monotonic() - began:.1f} s")
+        if result != "passed":
+            say(said[-4000:])
+            return 1
+
+        def one(number: int) -> tuple[Guard, str, str, float]:
+            began = time.monotonic()
+            return chosen[number], *check(chosen[number], Path(folder, str(number))), time.monotonic() - began
+
+        with ThreadPoolExecutor(jobs) as pool:
+            for guard, result, said, seconds in pool.map(one, range(len(chosen))):
+                say(f"{guard.name:72} {result}, {seconds:.1f} s")
+                if result != "noticed":
+                    bad += 1
+                    say(f"    {guard.test}\n" + said[-2000:])
+    say(f"{len(chosen) - bad} of {len(chosen)} guards are missed by their tests")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only guards whose names hold one of these")
+    parser.add_argument("-j", "--jobs", type=int, default=2, help="how many at a time")
+    options = parser.parse_args()
+    sys.exit(main(options.words, jobs=options.jobs))
