@@ -82,6 +82,8 @@ def print_plan(
     out.print(table)
     if len(shown) < len(specs):
         out.print(f"the first {len(shown)} of {len(specs):,}; -v shows all\n", soft_wrap=True)
+    if choice.batch.passed_over:
+        out.print(f"note: {choice.batch.passed_over}", soft_wrap=True)
     spans = makespans(choice, options)
     if not spans:
         out.print("nothing is known about their times yet: the first run will tell", soft_wrap=True)

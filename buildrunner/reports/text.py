@@ -57,7 +57,7 @@ def print_report(
         _print_table(out, reader, run, None if verbose else _ROWS)
         print_figures(out, summary, reader)
     for notice in summary.notices:
-        out.print(f"note: {notice}", soft_wrap=True)
+        out.print(f"note: {display(notice)}", soft_wrap=True)
     if run.state != "running" and summary.left:
         how = "cancelled" if run.state == "finished" else "left to run"
         next_ = "" if summary.copy else f"; {how_to_go_on(reader, run)}"  # where the record failed, a note says it

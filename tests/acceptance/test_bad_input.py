@@ -333,6 +333,8 @@ def test_s43_s44_links_pipes_and_folders_that_look_like_scripts(workspace: Any) 
     for linked in ("dir.py", "here", "out", "folder.py/deep/up"):
         assert f"{linked} (a linked folder)" in done.out
     assert "notes" not in done.out
+    for verb in (["plan"], ["run", "-n"]):
+        assert "note: passed over: dir.py (a linked folder), " in workspace.run(*verb, "src", "-r").out
     assert "pipe (" not in done.out
     assert "passed over" not in workspace.run("run", "src", "--exclude", "[glopt]*.py", "-v").out
 

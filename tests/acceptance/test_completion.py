@@ -213,7 +213,7 @@ def candidates(place: Any, line: str, **how: Any) -> list[str]:
     return [answer.partition("\t")[0] for answer in done.out.splitlines()]
 
 
-def test_names_that_a_line_cannot_carry_are_left_out(place: Any) -> None:
+def test_s65_names_that_a_line_cannot_carry_are_left_out(place: Any) -> None:
     names = candidates(place, "buildrunner logs ")
     assert names[0] == "plain"
     assert set(names[1:]) == set(NAMES) - {"tab\tand\nline.py"}

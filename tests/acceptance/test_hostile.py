@@ -6,6 +6,7 @@ files themselves, hold a script's bytes as they are: these were asked for.
 
 import os
 import re
+import sys
 import xml.etree.ElementTree as ET
 import zipfile
 from pathlib import Path
@@ -90,7 +91,7 @@ def test_s65_no_verb_lets_anything_through(hostile: Any, tmp_path: Path) -> None
         "GITHUB_WORKSPACE": str(tmp_path),
     }
     places = ("-o", OUT, "--zip", ZIP)
-    options = (*places, "--junitxml", "j.xml", "--events", "e.jsonl", "--with-report", "--retries", "1")
+    options = (*places, "--junitxml", "j.xml", "--events", "e.jsonl", "--with-report")
     words = ("--", *PAYLOADS)
 
     def ask(*arguments: bytes | str, code: int | None = 0, env: dict[str, str] | None = None) -> str:
@@ -121,10 +122,10 @@ def test_s65_no_verb_lets_anything_through(hostile: Any, tmp_path: Path) -> None
             if name in ("manifest.json", "report.json"):
                 safe(packed.read(name), name)
 
-    some = [payload + b".sh" for payload in (PAYLOADS[1], PAYLOADS[5], PAYLOADS[6], PAYLOADS[15])]
-    for verb in (["run", "-n"], ["plan", "--json"], ["plan", "-v"]):
+    some = [payload + b".sh" for payload in (PAYLOADS[1], PAYLOADS[6])]
+    for verb in (["run", "-n"], ["plan", "--json"]):
         ask(*verb, TARGET, *words, env=ci)
-    for verb in (["status"], ["status", "-v"], ["status", "--json"], ["history"], ["history", "--json"]):
+    for verb in (["status", "-v"], ["status", "--json"], ["history"]):
         ask(*verb, env=ci)
     ask("resume", code=1, env=ci)
     ask("doctor", code=None, env=ci)
@@ -146,28 +147,25 @@ def test_s65_no_error_lets_anything_through(hostile: Any) -> None:
     """Mistakes repeat what was typed, and what stands in files and variables: it is shown, not done."""
     hostile.run("run", TARGET, "--no-zip", "-q", code=1)
     (hostile.path / "forged.zip").write_bytes(b"PK\x03\x04" + b"\x1b]0;x\x07" * 99)
-    for payload in (b"".join(PAYLOADS[n] for n in (1, 5, 6, 11, 15)),):
-        for arguments in (
-            (payload,),
-            ("run", b"no" + payload),
-            ("run", TARGET, b"--" + payload),
-            ("run", TARGET, "--order", payload),
-            ("run", TARGET, "-j", payload),
-            ("run", TARGET, "--timeout", payload),
-            ("run", TARGET, "--python", payload),
-            ("run", TARGET, "--zip", payload + b"/x"),
-            ("run", TARGET, "--include", payload),
-            ("logs", b"no" + payload),
-            ("why", b"no" + payload, "--run", payload),
-            ("status", payload),
-            ("cancel", payload),
-            ("cancel", "--job", payload),
-            ("verify", payload),
-            ("status", "--state", payload),
-        ):
-            done = hostile.run(*arguments, code=None)
-            assert done.code in (2, 3, 5) or "--job" in arguments, (arguments, done.code, done.err)
-            safe(done.stdout + done.stderr, repr(arguments))
+    payload = b"".join(PAYLOADS[n] for n in (1, 5, 6, 11, 15))
+    for arguments in (
+        (payload,),
+        ("run", b"no" + payload),
+        ("run", TARGET, b"--" + payload),
+        ("run", TARGET, "--order", payload),
+        ("run", TARGET, "--python", payload),
+        ("run", TARGET, "--zip", payload + b"/x"),
+        ("logs", b"no" + payload),
+        ("why", b"no" + payload, "--run", payload),
+        ("status", payload),
+        ("cancel", payload),
+        ("cancel", "--job", payload),
+        ("verify", payload),
+        ("status", "--state", payload),
+    ):
+        done = hostile.run(*arguments, code=None)
+        assert done.code in (2, 3, 5) or "--job" in arguments, (arguments, done.code, done.err)
+        safe(done.stdout + done.stderr, repr(arguments))
     (hostile.path / "buildrunner.toml").write_bytes(b'"\\u001b]0;x\\u0007\\u009b" = "\\u001b]0;x\\u0007"\n')
     safe(hostile.run("run", TARGET, code=2).stderr, "settings: key")
     (hostile.path / "buildrunner.toml").write_bytes(b'order = "\\u001b]0;x\\u0007\\u009b"\n')
@@ -177,6 +175,11 @@ def test_s65_no_error_lets_anything_through(hostile: Any) -> None:
     (hostile.path / "buildrunner.toml").unlink()
     variables = {"BUILDRUNNER_ORDER": "\x1b]0;x\x07\u009b"}
     safe(hostile.run("run", TARGET, code=2, env=variables).stderr, "variable")
+    names = ("VIRTUAL_ENV", "TMPDIR", "XDG_RUNTIME_DIR", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
+    variables = dict.fromkeys(names, "/x\x1b]0;x\x07\u009b\u202e\n::error::forged") | {"GITHUB_ACTIONS": "true"}
+    for verb in (["doctor"], ["run", TARGET, "--no-zip"], ["run", TARGET, "--no-zip", "--python", sys.executable]):
+        done = hostile.run(*verb, code=None, env=variables)
+        no_commands(safe(done.stdout, repr(verb)) + safe(done.stderr, repr(verb)), repr(verb))
     safe(hostile.run("verify", "forged.zip", code=None).stderr, "verify")
 
 
@@ -210,7 +213,7 @@ def test_s65_on_a_terminal(hostile: Any, terminal: Any, wait_until: Any) -> None
         safe(t.written.replace(mark, b""), repr(verb), terminal=True)
     t = terminal(120, 50)
     run = t.start("run", TARGET, "-j", "2", "--no-zip", "-v")
-    wait_until(lambda: hostile.run("status", "--json").document["totals"]["waiting"] == 0)
+    wait_until(lambda: "[20/21]" in t.said)
     done = hostile.run("cancel", "--job", b"*slow*")
     safe(done.stdout + done.stderr, "cancel --job")
     t.finish(run, code=1)
