@@ -9,7 +9,7 @@
 set -eu
 
 # Debian packages the tests need besides Python, separated by blanks.
-test_packages=""
+test_packages="gcc libc6-dev openssh-sftp-server sshfs strace"
 
 case ${PYTHON:-} in
 /* | "") ;;
@@ -134,8 +134,8 @@ fi
 case " $* " in
 *" dev "*)
     # shellcheck disable=SC2086 # a list of names
-    [ -z "$test_packages" ] || install_packages $test_packages ||
-        die "The tests need these packages; please install them: $test_packages"
+    install_packages $test_packages ||
+        say "Not installed, so some tests will be skipped (each says for want of what):$missing"
     ;;
 esac
 extras=$(printf '%s,' "$@")
