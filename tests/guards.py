@@ -259,6 +259,13 @@ GUARDS = (
         test="tests/acceptance/test_run_screen.py::no_terminal_gets_a_scripts_escapes",
     ),
     Guard(
+        name="an error shows what was typed and does not do it",
+        file="buildrunner/cli/__init__.py",
+        old='click.echo(f"buildrunner: {display(sentence)}", err=True)',
+        new='click.echo(f"buildrunner: {sentence}", err=True)',
+        test="tests/acceptance/test_hostile.py::no_error_lets_anything_through",
+    ),
+    Guard(
         name="nothing but ours is a workflow command",
         file="buildrunner/reports/github.py",
         old="""    return _COLONS.sub(r"\\1\\\\u003a", _BRACKET.sub(r"\\1\\\\u005b", text))""",
