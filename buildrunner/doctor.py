@@ -234,7 +234,7 @@ def _state_folder(state: str) -> Iterator[Finding]:
 
 def _record(state: Path) -> Iterator[Finding]:
     path = state / store.DATABASE
-    if not path.exists():
+    if not path.exists() and not os.path.exists(f"{path}-wal"):
         try:
             others = strangers(state)
         except OSError:
@@ -273,7 +273,9 @@ def _record(state: Path) -> Iterator[Finding]:
     if unfinished:
         text += f" ({len(unfinished)} interrupted, {can_go_on} of which `buildrunner resume RUN` can carry on)"
     if sound != "ok":
-        remedy = "see `buildrunner ledger check`; keep a copy, and name another with --state DIR"
+        remedy = (
+            "see `buildrunner ledger check`; `buildrunner ledger recover` takes what can be trusted into a new folder"
+        )
         yield missing("record", f"{text}; the file is damaged", remedy, **facts)
     elif held:
         holder = display(lock.holder(state / store.LOCK))

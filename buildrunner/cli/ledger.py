@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group("ledger")
 def command() -> None:
-    """Check the record, hand it to other programs, or make its file smaller."""
+    """Check the record, recover a damaged one, hand it to other programs, or make its file smaller."""
 
 
 @command.command("check")
@@ -57,12 +57,37 @@ def check(state: str, as_json: bool) -> int:
     if found.problems:
         click.echo(
             f"buildrunner: the record {display(found.path)} cannot be trusted: {count(len(found.problems), 'problem')}"
-            f"{' in ' + looked if looked else ''}; keep a copy of its folder, and use another with --state DIR",
+            f"{' in ' + looked if looked else ''}; "
+            "`buildrunner ledger recover` takes what can be trusted into a new folder",
             err=True,
         )
         return 3
     click.echo(f"{display(found.path)}: sound")
     click.echo(f"checked: the database's structure; {looked}; every receipt's checksum; states against receipts")
+    return 0
+
+
+@command.command("recover")
+@state_option
+@option("--to", metavar="DIR", help="A new folder for it.  [default: the state folder's name and -recovered]")
+@json_option
+def recover(state: str, to: str | None, as_json: bool) -> int:
+    """Make a new record of what can be trusted in a damaged one, which stays as it is.
+
+    Results are taken only when their checksums are right, also from what workers wrote that never reached the record.
+    What has none any more is run again by `resume`; what cannot be connected is told.
+    """
+    from buildrunner.ledger.recover import recover
+    from buildrunner.reports.recovered import document, lines
+
+    found = recover(Path(state), Path(to or state.rstrip("/") + "-recovered"))
+    if as_json:
+        from buildrunner.cli.out import print_document
+
+        print_document(document(found, state))
+        return 0
+    for line in lines(found, state):
+        click.echo(line)
     return 0
 
 

@@ -66,7 +66,7 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
     batch = make_batch(options, python)
     state = Path(options.state)
     elsewhere: str | None = None
-    reader = Reader.open(state) if (state / "ledger.db").exists() else None
+    reader = Reader.open(state) if any((state / name).exists() for name in ("ledger.db", "ledger.db-wal")) else None
     try:
         left = newest_broken_off(reader, batch.key) if reader and resume else None
         if reader and left:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildrunner.control import ADDRESS
-from buildrunner.errors import UsageError
+from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import Attempt, Cwd, JobSpec, JobState
 from buildrunner.ledger import place, store
 from buildrunner.ledger.lock import Lock
@@ -31,6 +31,7 @@ _SPEC_DEFAULTS = tuple(
 )
 _OURS = {store.DATABASE + end for end in ("", "-wal", "-shm", "-journal")}
 _OURS |= {store.LOCK, ADDRESS, ADDRESS + ".new", "runs", ".gitignore"}
+_OLDER = store.DATABASE + ".schema-"  # copies made before the schema changed
 _MADE_BY_THE_SYSTEM = {"lost+found"}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -241,7 +242,14 @@ class Ledger(Reader):
 
 
 def spec_from_json(name: str, text: str) -> JobSpec:
-    """The spec of a recorded job."""
+    """The spec of a recorded job. LedgerError when the text is none."""
+    try:
+        return _decoded_spec(name, text)
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise LedgerError(f"the spec of {display(name)} in the ledger is damaged: {exc}; {store.PERHAPS}") from exc
+
+
+def _decoded_spec(name: str, text: str) -> JobSpec:
     data = json.loads(text)
     for field in ("command", "args", "after"):
         if field in data:
@@ -260,7 +268,8 @@ def _spec_to_json(spec: JobSpec) -> str:
 
 def strangers(state: Path) -> list[str]:
     """What lies in a folder that no state folder has. Raises OSError."""
-    return sorted(set(os.listdir(state)) - _OURS - _MADE_BY_THE_SYSTEM)
+    found = set(os.listdir(state)) - _OURS - _MADE_BY_THE_SYSTEM
+    return sorted(name for name in found if not name.startswith(_OLDER))
 
 
 def _make_state_folder(state: Path) -> None:

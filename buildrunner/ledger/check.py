@@ -8,7 +8,7 @@ script's hash) only for having the form it was written in.
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,17 @@ from buildrunner.ledger.reader import Noted, noted_from_json
 from buildrunner.ledger.store import from_sql
 from buildrunner.naming import is_file_name_of
 from buildrunner.receipt import Receipt
+from buildrunner.run.wire import parse_journal_line
 
 _RUN_STATES = ("running", "finished", "interrupted", "cancelled")
 _TABLES = ("runs", "jobs", "attempts", "receipts")
+RECEIPT_COLUMNS = (
+    "attempt", "number", "worker", "mode", "outcome", "exit_code", "signal", "started", "seconds", "cpu_seconds",
+    "max_rss", "outputs", "skipped", "error", "truncated",
+)  # fmt: skip
+"""Of a row of receipts, what the receipt is made of beside its job's name, in the order in which a worker sends it."""
 _MOST_MESSAGES = 1000  # of SQLite about one file; a file so broken needs no longer list
+UNREADABLE = (ReceiptError, ValueError, TypeError, AttributeError)
 _GIVES_UP = (sqlite3.Error, UnicodeDecodeError)  # the latter from a message about damaged text
 
 
@@ -53,10 +60,11 @@ def check(state: Path) -> Checked:
     counts: dict[str, int] = {}
     try:
         _refuse_empty(path)
-        reader = Reader.open(state)
+        reader = Reader(state, store.open_reader(state))  # damage is what it looks for
     except LedgerError as exc:
         return Checked(path=str(path), counts=counts, problems=(Problem(text=str(exc)),))
     problems: list[Problem] = []
+    started = _started(state)  # before anything is read of the record: what is recorded later may be missing here
     try:
         # Damaged text must be read to be told; what was written is UTF-8, so `_text` knows it by its surrogates.
         reader.db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
@@ -65,8 +73,10 @@ def check(state: Path) -> Checked:
         for what, look in _LOOKS:
             try:
                 problems.extend(look(reader.db))
-            except _GIVES_UP as exc:
+            except (*_GIVES_UP, LedgerError, TypeError, ValueError) as exc:
                 problems.append(Problem(text=f"{what} cannot be read: {exc}"))
+        with suppress(*_GIVES_UP):
+            problems.extend(_unrecorded(reader.db, started))
         for table in _TABLES:
             with suppress(*_GIVES_UP):
                 counts[table] = reader.db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -85,6 +95,35 @@ def _refuse_empty(path: Path) -> None:
         return  # opening it will say why
     if size == 0:
         raise LedgerError(f"the ledger {path} is empty: it was cut off, or nothing was ever recorded in it")
+
+
+def _started(state: Path) -> dict[str, set[str]]:
+    """By run, the attempts that started, as the workers' journals have it; a run that has ended in order has none."""
+    found: dict[str, set[str]] = {}
+    for path in (state / "runs").glob("*/*.journal"):
+        with suppress(OSError):
+            for line in path.read_bytes().splitlines(keepends=True):
+                match parse_journal_line(line):
+                    case ("start", str(attempt), *_):
+                        found.setdefault(path.parent.name, set()).add(attempt)
+    return found
+
+
+def _unrecorded(db: sqlite3.Connection, started: dict[str, set[str]]) -> Iterator[Problem]:
+    """An attempt is recorded before it starts: one that is not shows that the end of the record is gone."""
+    for run, attempts in started.items():
+        unknown = [
+            attempt
+            for attempt in attempts
+            if not db.execute("SELECT 1 FROM attempts WHERE id = ? UNION SELECT 1 FROM receipts WHERE attempt = ?",
+                              (attempt, attempt)).fetchone()
+        ]  # fmt: skip
+        if unknown:
+            yield Problem(
+                run=run,
+                text=f"{len(unknown)} attempts that started, as its workers' journals say, are not recorded: the end "
+                "of the record is gone, perhaps because its write-ahead log is missing",
+            )
 
 
 def _structure(db: sqlite3.Connection) -> Iterator[Problem]:
@@ -131,7 +170,7 @@ def _runs(db: sqlite3.Connection) -> Iterator[Problem]:
     ):
         run = from_sql(name)
         for column, text, kind in (("args", args, list), ("options", options, dict), ("archive", archive, dict)):
-            if not isinstance(_parsed(text), kind) and (text is not None or column != "archive"):
+            if not isinstance(parsed(text), kind) and (text is not None or column != "archive"):
                 yield Problem(run=run, text=f"its {column} cannot be read: {_short(text)}")
         if not all(v is None or isinstance(v, float | int) for v in (finished, session, wall, code)):
             yield Problem(run=run, text="a time or the exit code is no number")
@@ -160,7 +199,7 @@ def _jobs(db: sqlite3.Connection) -> Iterator[Problem]:
         where = {"run": from_sql(name), "job": from_sql(job)}
         try:
             spec_from_json(where["job"], spec)
-        except (ValueError, TypeError, AttributeError):
+        except LedgerError:
             yield Problem(**where, text=f"its spec cannot be read: {_short(spec)}")
         if _noted(changed) is None:
             yield Problem(**where, text=f"what is noted about its changes cannot be read: {_short(changed)}")
@@ -254,18 +293,17 @@ def _attempts(db: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(**where, text=f"attempt {number} and its receipt are not of the same job and number")
         if receipt_worker is not None and receipt_worker != worker:
             yield Problem(**where, text=f"attempt {number} and its receipt name different workers")
-        if sha is not None and not _is_sha256(sha):
+        if sha is not None and not is_sha256(sha):
             yield Problem(**where, text=f"the script's hash is none: {_short(sha)}")
-        if modules is not None and not _are_modules(_parsed(modules), modules):
+        if modules is not None and not _are_modules(parsed(modules), modules):
             yield Problem(**where, text=f"the hashes of the script's modules cannot be read: {_short(modules)}")
 
 
 def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
     for run, job, current, changed, superseded, known, checksum, *columns in db.execute(
-        """
+        f"""
         SELECT runs.name, j.name, j.attempt, j.changed, r.superseded, a.id IS NOT NULL, r.checksum,
-               r.attempt, r.number, r.worker, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
-               r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.error, r.truncated
+               {", ".join(f"r.{column}" for column in RECEIPT_COLUMNS)}
         FROM receipts r LEFT JOIN jobs j ON j.id = r.job LEFT JOIN runs ON runs.id = j.run
         LEFT JOIN attempts a ON a.id = r.attempt
         """
@@ -277,8 +315,8 @@ def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
             "attempt": attempt,
         }
         try:
-            receipt = _receipt(where["job"] or "", columns)
-        except (ReceiptError, ValueError, TypeError, AttributeError) as exc:
+            receipt = receipt_of(where["job"] or "", columns)
+        except UNREADABLE as exc:
             yield Problem(**where, text=f"a receipt cannot be read: {exc.__cause__ or exc}")
             continue
         if superseded not in (0, 1):
@@ -291,8 +329,8 @@ def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(**where, text=f"receipt {receipt.number} has another checksum than when it was recorded")
 
 
-def _receipt(job: str, columns: list[Any]) -> Receipt:
-    """The receipt a row was made of: the columns stand in the order in which a worker sends it."""
+def receipt_of(job: str, columns: Sequence[Any]) -> Receipt:
+    """The receipt a row was made of, from its `RECEIPT_COLUMNS`; raises one of UNREADABLE when it is none."""
     attempt, *values, outputs, skipped, error, truncated = columns
     told = None if error is None else from_sql(error)
     left = json.loads(outputs or "[]"), tuple(json.loads(skipped or "[]"))
@@ -300,7 +338,8 @@ def _receipt(job: str, columns: list[Any]) -> Receipt:
     return Receipt.from_wire((from_sql(attempt), job, *values, *left, told, cut))
 
 
-def _parsed(text: Any) -> Any:
+def parsed(text: Any) -> Any:
+    """What JSON says, None when it is none."""
     try:
         return json.loads(text)
     except (ValueError, TypeError):
@@ -311,12 +350,13 @@ def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
-def _is_sha256(text: Any) -> bool:
+def is_sha256(text: Any) -> bool:
+    """Whether this can be a SHA-256 in hex."""
     return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
 def _are_modules(value: Any, text: Any) -> bool:
-    return text == "null" or (isinstance(value, dict) and bool(value) and all(map(_is_sha256, value.values())))
+    return text == "null" or (isinstance(value, dict) and bool(value) and all(map(is_sha256, value.values())))
 
 
 def _short(value: Any) -> str:

@@ -9,7 +9,8 @@ import json
 import os
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,20 @@ def of_database(path: Path) -> str | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[bool]:
+    """Keep writers out for a while, without writing; false when one holds it. A file that is not there has none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield True
+        return
+    try:
+        yield _lock(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
 
 
 def _lock(fd: int, kind: int) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,8 +170,14 @@ class Reader:
 
     @classmethod
     def open(cls, state: Path) -> "Reader":
-        """Read beside whoever writes."""
-        return cls(state, store.open_reader(state))
+        """Read beside whoever writes. LedgerError when the file is damaged."""
+        db = store.open_reader(state)
+        try:
+            store.refuse_damaged(db, state / store.DATABASE)
+        except BaseException:
+            db.close()
+            raise
+        return cls(state, db)
 
     @classmethod
     def glance(cls, state: Path, *, patience: float = 60.0) -> "Reader | None":
@@ -248,7 +255,8 @@ class Reader:
             "WHERE j.run = ? AND r.skipped IS NOT NULL ORDER BY j.id",
             run.id,
         )
-        return [(from_sql(name), path) for name, skipped in rows for path in json.loads(skipped)]
+        with _decoding("receipt"):
+            return [(from_sql(name), path) for name, skipped in rows for path in json.loads(skipped)]
 
     def truncated(self, run: RunRow) -> list[str]:
         """The jobs of whose last attempts a log had its middle cut out."""
@@ -293,7 +301,9 @@ class Reader:
             "ORDER BY number",
             job.id,
         ):
-            yield number, Outcome(outcome), *rest, bool(superseded)
+            with _decoding("receipt"):
+                ending = Outcome(outcome)
+            yield number, ending, *rest, bool(superseded)
 
     def started_before(self, run: RunRow, job: ResultRow) -> int:
         """How many attempts of the run that have ended were handed out before this job's last one."""
@@ -318,7 +328,8 @@ class Reader:
     def counts(self, run: RunRow) -> dict[JobState, int]:
         """How many jobs are in each state."""
         rows = self._query("SELECT state, count(*) FROM jobs WHERE run = ? GROUP BY state", run.id)
-        return {JobState(state): count for state, count in rows}
+        with _decoding():
+            return {JobState(state): count for state, count in rows}
 
     def totals_by_job(self, run: RunRow) -> Iterator[tuple[str, str, float]]:
         """Each job's name, recorded spec, and the seconds of all its attempts that ended by themselves or their limit.
@@ -477,7 +488,9 @@ class Reader:
             for row in self.db.execute(sql, values):  # noqa: UP028
                 yield row
         except (sqlite3.Error, UnicodeDecodeError) as exc:  # the latter from a message about damaged text
-            raise LedgerError(f"cannot read the ledger {self.state / store.DATABASE}: {exc}") from exc
+            raise LedgerError(
+                f"cannot read the ledger {self.state / store.DATABASE}: {exc}{store.damage_remedy(exc)}"
+            ) from exc
 
 
 def _run_row(row: tuple[Any, ...]) -> RunRow:
@@ -486,10 +499,10 @@ def _run_row(row: tuple[Any, ...]) -> RunRow:
     data["target"], data["key"], data["python"] = map(from_sql, (data["target"], data["key"], data["python"]))
     try:
         data["args"] = tuple(json.loads(data["args"]))
-        data["options"] = json.loads(data["options"])
+        data["options"] = _Options(json.loads(data["options"]))
         data["archive"] = json.loads(data["archive"]) if data["archive"] else None
-    except ValueError as exc:
-        raise LedgerError(f"the ledger's row of run {data['name']} is damaged: {exc}") from exc
+    except (ValueError, TypeError) as exc:
+        raise LedgerError(f"the ledger's row of run {data['name']} is damaged: {exc}; {store.PERHAPS}") from exc
     data["wall"] = data["wall"] or 0.0
     return RunRow(**data)
 
@@ -499,7 +512,28 @@ def noted_from_json(text: str | None) -> tuple[Noted, ...]:
     return tuple(Noted(*one) for one in json.loads(text)) if text else ()
 
 
+@contextmanager
+def _decoding(what: str = "row") -> Iterator[None]:
+    """What is recorded and cannot be what was written is a LedgerError."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as exc:
+        raise LedgerError(f"a {what} of the ledger is damaged: {exc}; {store.PERHAPS}") from exc
+
+
+class _Options(dict[str, Any]):
+    """A run's options; one that is not there was there when the run was recorded."""
+
+    def __missing__(self, key: str) -> Any:
+        raise LedgerError(f"a run's row in the ledger is damaged: it has no {key}; {store.PERHAPS}")
+
+
 def _result_row(row: tuple[Any, ...]) -> ResultRow:
+    with _decoding():
+        return _decoded_result(row)
+
+
+def _decoded_result(row: tuple[Any, ...]) -> ResultRow:
     (
         id_, name, file, spec, state, attempts, lost, error, attempt, worker, sha, modules, noted, mode, outcome, code,
         signal, started, seconds, total, cpu, rss, outputs, skipped, truncated,

@@ -1,32 +1,49 @@
 """Opening the database: one writer, any number of readers, numbered migrations."""
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
 from buildrunner.errors import LedgerError, UsageError
+from buildrunner.ledger.pages import header_field
 
 DATABASE = "ledger.db"
 LOCK = "lock"
 PATIENCE = 90.0  # seconds that a lock which another program holds on the file is waited for
 
 
+_DAMAGE = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
+_OWNER = 68  # where a database's header has the number of the ledger it is of: `application_id`
+PERHAPS = (
+    "`buildrunner ledger check` says more, and `buildrunner ledger recover` takes what can be trusted into a new folder"
+)
+
+
 def open_writer(state: Path) -> sqlite3.Connection:
-    """The one writing connection, with the newest schema. The caller holds the lock."""
+    """The one writing connection, with the newest schema. The caller holds the lock.
+
+    A ledger that is damaged, or newer than this program, is refused before anything of it is changed.
+    """
     path = state / DATABASE
     with _complaining(f"cannot use the ledger {path}", "; name another folder with --state DIR") as undo:
+        _refuse_unusable(state)
         db = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE)
         undo.callback(db.close)
+        _migrate(db, path)
         # WAL with NORMAL survives the death of any process; only a power cut can take the last commits.
         if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":  # asked for, or nobody hears of it
             raise sqlite3.OperationalError("no write-ahead log can be made beside it")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA wal_autocheckpoint = 0")  # see writing.py
-        _migrate(db, path)
+        # Written anew although it stays the same: so the first page, which has it, is in the log from its beginning.
+        owner = db.execute("PRAGMA application_id").fetchone()[0] or _new_owner()
+        db.execute(f"PRAGMA application_id = {owner}")
         undo.pop_all()
     return db
 
@@ -41,19 +58,69 @@ def open_reader(state: Path, *, immutable: bool = False, patience: float = PATIE
     path = require(state)
     immutable = immutable or not (os.access(state, os.W_OK) or _has_log(path))
     with _complaining(f"cannot read the ledger {path}") as undo:
-        uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{'&immutable=1' if immutable else ''}"
-        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
+        db = _connect_to_read(path, immutable=immutable, patience=patience)
         undo.callback(db.close)
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found != len(_migrations()):
-            _refuse_version(path, found)
+            refuse_version(path, found)
         undo.pop_all()
     return db
 
 
-def require(state: Path) -> Path:
-    """The database's path; UsageError when there is none."""
+def _connect_to_read(path: Path, *, immutable: bool = False, patience: float = 60.0) -> sqlite3.Connection:
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{'&immutable=1' if immutable else ''}"
+    with ExitStack() as undo:
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
+        undo.callback(db.close)
+        # SQLite takes any write-ahead log of that name for the database's own, and would write it into it.
+        own = header_field(path, _OWNER)
+        if own and own != db.execute("PRAGMA application_id").fetchone()[0] & 0xFFFFFFFF:
+            raise LedgerError(f"the write-ahead log {path}-wal is not that of the ledger beside it; {PERHAPS}")
+        undo.pop_all()
+    return db
+
+
+def refuse_damaged(db: sqlite3.Connection, path: Path) -> None:
+    """LedgerError when the structure of the file is not whole: whatever it says then may be wrong."""
+    with _complaining(f"cannot read the ledger {path}"):
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise LedgerError(f"the ledger {path} is damaged ({' '.join(str(found).split())}); {PERHAPS}")
+
+
+def _refuse_emptied(state: Path) -> None:
+    """A file cut to nothing is to SQLite one in which nothing was ever recorded; it would also remove its log."""
     path = state / DATABASE
+    if not _size(path) and (_size(f"{path}-wal") or (path.exists() and (state / "runs").exists())):
+        raise LedgerError(f"the ledger {path} is empty or gone, and it was not before; {PERHAPS}")
+
+
+def _refuse_unusable(state: Path) -> None:
+    path = state / DATABASE
+    _refuse_emptied(state)
+    # What was not made to its end has a journal, and whoever may write undoes it first.
+    if _size(path) and not _size(f"{path}-journal"):
+        db = _connect_to_read(path)
+        try:
+            found = db.execute("PRAGMA user_version").fetchone()[0]
+            if found > len(_migrations()):
+                refuse_version(path, found)
+            refuse_damaged(db, path)
+        finally:
+            db.close()
+
+
+def _size(path: Path | str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def require(state: Path) -> Path:
+    """The database's path; UsageError when there is none, LedgerError when there was one."""
+    path = state / DATABASE
+    _refuse_emptied(state)
     if not path.exists():
         raise UsageError(f"there is no ledger in {state}: nothing was run here; name its folder with --state DIR")
     return path
@@ -65,10 +132,10 @@ def _has_log(path: Path) -> bool:
     return os.path.exists(log) and (os.path.getsize(log) > 0 or os.path.exists(f"{path}-shm"))
 
 
-def new_database(path: str) -> sqlite3.Connection:
-    """An empty database with the newest schema, which is no ledger yet."""
+def new_database(path: str, *, version: int | None = None) -> sqlite3.Connection:
+    """An empty database with the newest schema, or an older one, which is no ledger yet."""
     db = sqlite3.connect(path, isolation_level=None)
-    _migrate(db, Path(path))
+    db.executescript(_script(0, version))
     return db
 
 
@@ -79,17 +146,68 @@ def _complaining(what: str, remedy: str = "") -> Iterator[ExitStack]:
         with ExitStack() as undo:
             yield undo
     except (sqlite3.Error, UnicodeDecodeError) as exc:  # the latter from a message about damaged text
-        raise LedgerError(f"{what}: {exc}{remedy}") from exc
+        raise LedgerError(f"{what}: {exc}{damage_remedy(exc) or remedy}") from exc
+
+
+def damage_remedy(exc: Exception) -> str:
+    """What to do when SQLite's complaint is of damage, else nothing."""
+    code = getattr(exc, "sqlite_errorcode", _DAMAGE[0])
+    return f"; {PERHAPS}" if code & 0xFF in _DAMAGE else ""
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    steps = _migrations()
+    """Bring the schema up to date, after a copy of an older ledger is safe beside it."""
     found = db.execute("PRAGMA user_version").fetchone()[0]
-    if found > len(steps):
-        _refuse_version(path, found)
-    for number, sql in enumerate(steps[found:], start=found + 1):
-        # One transaction a step: killed at any moment, the schema is the old one or the new one.
-        db.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
+    if found == len(_migrations()):
+        return
+    if found:
+        _back_up(db, path, found)
+    db.executescript(_script(found))
+
+
+def _script(found: int, until: int | None = None) -> str:
+    """SQL that leads from one schema to a newer one: in one transaction, so that there is never one in between."""
+    steps = _migrations()[:until]
+    owner = [] if found else [f"PRAGMA application_id = {_new_owner()};"]
+    return "\n".join(
+        ["BEGIN IMMEDIATE;", *steps[found:], f"PRAGMA user_version = {len(steps)};", *owner, "COMMIT;"]
+    )  # fmt: skip
+
+
+def _new_owner() -> int:
+    """A number by which a ledger and its write-ahead log know each other; not 0, which is what a file without has."""
+    return int.from_bytes(os.urandom(4), "big") >> 1 or 1
+
+
+def _back_up(db: sqlite3.Connection, path: Path, found: int) -> None:
+    """Copy the ledger as it is, log and all, to a file beside it that appears when it is whole and on the disk."""
+    kept = path.with_name(f"{path.name}.schema-{found}")
+    part = Path(f"{kept}.new")
+    try:
+        part.unlink(missing_ok=True)
+        copy = sqlite3.connect(part, isolation_level=None)
+        try:
+            copy.execute("PRAGMA journal_mode = OFF")
+            db.backup(copy)
+        finally:
+            copy.close()
+        shutil.copymode(path, part)
+        for place in (part, path.parent):
+            if place == path.parent:
+                os.replace(part, kept)
+            fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+    except (sqlite3.Error, OSError) as exc:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise LedgerError(
+            f"the ledger {path} has the older schema {found}, and no copy of it can be made before that is brought up "
+            f"to date: {exc}; it is as it was: make room for {_size(path) + _size(f'{path}-wal'):,} bytes "
+            "beside it, or name another folder with --state DIR"
+        ) from exc
 
 
 def _migrations() -> list[str]:
@@ -98,7 +216,8 @@ def _migrations() -> list[str]:
     return [f.read_text(encoding="utf-8") for f in files]
 
 
-def _refuse_version(path: Path, found: int) -> None:
+def refuse_version(path: Path, found: int) -> NoReturn:
+    """LedgerError about a schema that is not the one this program works with."""
     known = len(_migrations())
     if found > known:
         raise LedgerError(
@@ -125,5 +244,7 @@ def to_sql_or_none(text: str | None) -> str | bytes | None:
 
 
 def from_sql(value: str | bytes) -> str:
-    """The other way round."""
+    """The other way round; LedgerError for what cannot be a name."""
+    if not isinstance(value, str | bytes):
+        raise LedgerError(f"a name in the ledger is damaged: {value!r}; {PERHAPS}")
     return os.fsdecode(value)

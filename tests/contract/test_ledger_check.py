@@ -189,14 +189,14 @@ def test_statistics_are_nobodys_damage(recorded: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 4095, 4096, 5000, 8192, -4096, -1])
-def test_a_truncated_file(recorded: Path, keep: int) -> None:
+def test_s54_a_truncated_file(recorded: Path, keep: int) -> None:
     path = recorded / "ledger.db"
     data = path.read_bytes()
     path.write_bytes(data[: keep if keep >= 0 else len(data) + keep])
     assert problems(recorded)
 
 
-def test_a_newer_schema_is_a_problem_that_says_so(recorded: Path) -> None:
+def test_s56_a_newer_schema_is_a_problem_that_says_so(recorded: Path) -> None:
     db = sqlite3.connect(recorded / "ledger.db")
     db.execute("PRAGMA user_version = 1000")
     db.close()
@@ -216,7 +216,7 @@ def _content(state: Path) -> object:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_one_flipped_bit_is_found_or_changes_no_result(
+def test_s54_one_flipped_bit_is_found_or_changes_no_result(
     recorded: Path, tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     """SQLite's pages have no checksum: a flip in a hole is no harm, one in a row must show."""
@@ -237,7 +237,7 @@ def test_one_flipped_bit_is_found_or_changes_no_result(
     assert found > 5
 
 
-def test_no_page_can_be_lost(recorded: Path) -> None:
+def test_s54_no_page_can_be_lost(recorded: Path) -> None:
     path = recorded / "ledger.db"
     data = path.read_bytes()
     for page in range(0, len(data), 4096):

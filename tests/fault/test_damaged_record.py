@@ -1,0 +1,277 @@
+"""A record that is damaged, or lacks a part: every verb refuses it, names the remedy, and changes nothing by trying."""
+
+import json
+import os
+import shutil
+import sqlite3
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildrunner.errors import LedgerError
+from buildrunner.ledger import Ledger, Reader, store
+from buildrunner.ledger.check import check
+from tests.contract.damage import PAGE, Writing, checkpointed, everything, make
+
+pytestmark = pytest.mark.fault
+
+VERBS = (
+    ("run", "src", "-q"),
+    ("run", "src", "-q", "--resume"),
+    ("run", "src", "--last-failed"),
+    ("resume",),
+    ("status",),
+    ("history",),
+    ("logs", "a.py"),
+    ("why", "a.py"),
+    ("plan", "src"),
+    ("cancel",),
+    ("package",),
+    ("ledger", "check"),
+    ("ledger", "export"),
+    ("ledger", "vacuum"),
+    ("doctor",),
+)
+# One interpreter for all verbs, and a process for each.
+DRIVER = """
+import json, os, sys, tempfile
+import buildrunner.cli, buildrunner.cli.run, buildrunner.server, buildrunner.doctor
+said = []
+for verb in json.loads(sys.argv[1]):
+    with tempfile.TemporaryFile() as out:
+        if not (pid := os.fork()):
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+            sys.argv = ["buildrunner", *verb]
+            buildrunner.cli.main()
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        out.seek(0)
+        said.append((verb, status, out.read().decode(errors="replace")))
+print(json.dumps(said))
+"""
+
+
+def ask(workspace: Any, verbs: Any = VERBS) -> list[tuple[list[str], int, str]]:
+    done = workspace.finish(workspace.start_python("-c", DRIVER, json.dumps(verbs)), code=0)
+    said: list[tuple[list[str], int, str]] = done.document
+    return said
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a ledger whose server was killed."""
+    folder = tmp_path_factory.mktemp("template")
+    make(folder / "state", folder / "files")
+    return folder / "files"
+
+
+@pytest.fixture
+def recorded(template: Path, workspace: Any) -> Path:
+    """Such a record where the program looks for it, in one file."""
+    workspace.scripts(a="print(1)")
+    (workspace.path / "python_output").mkdir()
+    (workspace.path / "python_output" / "mine").touch()
+    state = Path(shutil.copytree(template, workspace.path / ".buildrunner"))
+    checkpointed(state)
+    return state
+
+
+def page(state: Path, name: str) -> int:
+    db = sqlite3.connect(f"file:{state / store.DATABASE}?mode=ro", uri=True)
+    number: int = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0]
+    db.close()
+    return (number - 1) * PAGE
+
+
+def overwrite(path: Path, start: int, data: bytes) -> None:
+    with open(path, "r+b") as file:
+        file.seek(start)
+        file.write(data)
+
+
+def set_version(state: Path) -> None:
+    db = sqlite3.connect(state / store.DATABASE)
+    db.execute("PRAGMA user_version = 1000")
+    db.close()
+
+
+def foreign_log(state: Path) -> None:
+    """The log of another ledger that was not closed: whole, and with every page of it."""
+    other = state.with_name("other")
+    with Ledger(other, purpose="a test") as ledger:
+        Writing(ledger, "r-other", 1)
+        shutil.copy(other / "ledger.db-wal", state / "ledger.db-wal")
+    shutil.rmtree(other)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a flipped byte in a page's head": lambda s: overwrite(s / "ledger.db", page(s, "jobs") + 3, b"\xff"),
+    "a zeroed page": lambda s: overwrite(s / "ledger.db", page(s, "receipts"), bytes(PAGE)),
+    "a truncated file": lambda s: os.truncate(s / "ledger.db", (s / "ledger.db").stat().st_size - PAGE),
+    "a file cut in a page": lambda s: os.truncate(s / "ledger.db", 3 * PAGE + 17),
+    "a file cut to nothing": lambda s: os.truncate(s / "ledger.db", 0),
+    "no magic": lambda s: overwrite(s / "ledger.db", 0, b"?"),
+    "a zeroed first page": lambda s: overwrite(s / "ledger.db", 0, bytes(PAGE)),
+    "another ledger's log": foreign_log,
+    "a newer schema": set_version,
+}
+
+
+def refused(workspace: Any, state: Path, what: str, verbs: Any) -> None:
+    DAMAGE[what](state)
+    kept = {name: (state / name).read_bytes() for name in ("ledger.db", "ledger.db-wal") if (state / name).exists()}
+    produced = sorted(workspace.path.glob("python_output/**/*"))
+    for verb, code, said in ask(workspace, verbs):
+        assert "Traceback" not in said, (verb, said)
+        assert code == (2 if verb == ["doctor"] else 3), (verb, code, said)
+        remedy = "newer" if what == "a newer schema" else "`buildrunner ledger recover`"
+        assert remedy in " ".join(said.split()), (verb, said)
+        for name, data in kept.items():
+            assert (state / name).read_bytes() == data, f"{verb} changed {name}"
+    assert sorted(workspace.path.glob("python_output/**/*")) == produced
+    assert not list(state.glob("*.schema-*"))
+
+
+@pytest.mark.parametrize("what", ["a zeroed page", "another ledger's log", "a newer schema"])
+def test_s54_s55_s56_every_verb_refuses_a_record_it_cannot_trust(workspace: Any, recorded: Path, what: str) -> None:
+    refused(workspace, recorded, what, VERBS)
+
+
+@pytest.mark.parametrize("what", sorted(DAMAGE.keys() - {"a zeroed page", "another ledger's log", "a newer schema"}))
+def test_s54_every_kind_of_damage_is_refused(workspace: Any, recorded: Path, what: str) -> None:
+    refused(workspace, recorded, what, [("run", "src", "-q"), ("status",), ("ledger", "check"), ("doctor",)])
+
+
+def test_s54_s01_a_killed_run_is_recovered_and_carried_on(workspace: Any, wait_until: Any) -> None:
+    """The whole way: a server killed, its record damaged, recovered, put in its place, resumed."""
+    note = workspace.note("ran")
+    workspace.scripts(a=note, b=note + "exit(1)", c=workspace.note("start") + workspace.until("gate") + note, d=note)
+    run = workspace.start("run", "src", "-q", "-j", "1", "--order", "name")
+    wait_until(lambda: workspace.notes("start"))
+    run.kill()
+    workspace.finish(run)
+    wait_until(lambda: not workspace.left())
+    state = workspace.path / ".buildrunner"
+    checkpointed(state)
+    overwrite(state / "ledger.db", 0, bytes(PAGE))
+    assert "`buildrunner ledger recover`" in workspace.run("resume", code=3).err
+    document = workspace.run("ledger", "recover", "--json").document
+    assert document["schema"] == "buildrunner.ledger-recover/1"
+    assert (document["runs"], document["jobs"], document["receipts"]) == (1, 4, 2)
+    assert "empty" in workspace.run("ledger", "recover", code=2).err  # what is there is not written over
+    workspace.open("gate")
+    for command in document["next"]:
+        words = command.split()
+        if words[0] == "mv":
+            os.rename(workspace.path / words[2], workspace.path / words[3])
+        else:
+            workspace.run(*words[1:], code=1)
+    assert sorted(job for job, _, _ in workspace.notes("ran")) == ["a.py", "b.py", "c.py", "d.py"]  # none twice
+    results = workspace.run("status", "--json").results
+    assert {name: r["state"] for name, r in results.items()} == {
+        "a.py": "passed", "b.py": "failed", "c.py": "passed", "d.py": "passed",
+    }  # fmt: skip
+    assert results["c.py"]["attempts"] == 2
+    workspace.run("ledger", "check")
+
+
+# a log that is missing, cut, or another's
+
+
+@pytest.fixture
+def files(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "files"))
+
+
+def test_s55_a_missing_log_is_told(files: Path) -> None:
+    """What is in the file alone is an earlier state; the journals of the workers know of a later one."""
+    (files / "ledger.db-wal").unlink()
+    assert [row[1] for row in everything(files)["runs"].values()] == ["r-older", "r-finished"]
+    [problem] = check(files).problems
+    assert problem.run == "r-killed"
+    assert "its write-ahead log is missing" in problem.text
+
+
+def test_s55_a_log_without_its_ledger_is_kept(files: Path) -> None:
+    """SQLite would make a new database, and remove the log."""
+    (files / "ledger.db").unlink()
+    log = (files / "ledger.db-wal").read_bytes()
+    for opened in (lambda: Ledger(files, purpose="a test"), lambda: Reader.open(files)):
+        with pytest.raises(LedgerError, match="empty or gone, and it was not before"):
+            opened()
+    assert (files / "ledger.db-wal").read_bytes() == log
+    assert not (files / "ledger.db").exists()
+
+
+def test_s55_another_ledgers_log_is_not_taken_for_its_own(files: Path) -> None:
+    (files / "ledger.db-wal").unlink()
+    before = everything(files)
+    foreign_log(files)
+    for opened in (lambda: Ledger(files, purpose="a test"), lambda: Reader.open(files)):
+        with pytest.raises(LedgerError, match="is not that of the ledger beside it"):
+            opened()
+    assert "is not that of the ledger" in check(files).problems[0].text
+    (files / "ledger.db-wal").unlink()
+    assert everything(files) == before
+
+
+def test_s55_a_stale_index_of_the_log_is_made_anew(files: Path, tmp_path: Path) -> None:
+    before = everything(files)
+    with Ledger(tmp_path / "other", purpose="a test") as ledger:
+        Writing(ledger, "r-other", 1)
+        shutil.copy(tmp_path / "other" / "ledger.db-shm", files / "ledger.db-shm")
+    assert everything(files) == before
+    (files / "ledger.db-shm").write_bytes(os.urandom(32768))
+    assert everything(files) == before
+    (files / "ledger.db-shm").unlink()
+    assert everything(files) == before
+
+
+def cut(template: Path, place: Path, lengths: list[int]) -> int:
+    """Cut the log at each of these lengths; how many different states there were."""
+    whole = (template / "ledger.db-wal").read_bytes()
+    newest = everything(template)
+    states = set()
+    for length in lengths:
+        files = place / "files"
+        shutil.rmtree(files, ignore_errors=True)
+        shutil.copytree(template, files)
+        (files / "ledger.db-wal").write_bytes(whole[:length])
+        found = everything(files)
+        states.add(len(found["receipts"]) * 1000 + len(found["attempts"]))
+        # An earlier state is a state there was: nothing in it that is not in the newest, and every job in one piece.
+        for table in ("attempts", "receipts"):
+            assert found[table].items() <= newest[table].items(), length
+        others = [problem.text for problem in check(files).problems if "write-ahead log is missing" not in problem.text]
+        assert others == [], length
+    return len(states)
+
+
+def boundaries(template: Path) -> list[int]:
+    """Lengths at which a log may end: after every frame, and one byte to either side of it."""
+    whole = (template / "ledger.db-wal").stat().st_size
+    frames = range(32, whole + 1, 24 + PAGE)
+    return sorted({0, 1, 31, *(n + d for n in frames for d in (-1, 0, 1, 24) if n + d <= whole)})
+
+
+def test_s55_a_log_cut_short_is_an_earlier_state(template: Path, tmp_path: Path) -> None:
+    lengths = boundaries(template)
+    assert cut(template, tmp_path, lengths[:: len(lengths) // 30]) > 10
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_s55_a_log_cut_at_every_boundary(template: Path, tmp_path: Path) -> None:
+    assert cut(template, tmp_path, boundaries(template)) > 30
+
+
+def test_a_ledger_and_its_log_know_each_other(files: Path) -> None:
+    """By a number in the file's own head, which is there before the first page is in a log."""
+    (number,) = struct.unpack(">I", (files / "ledger.db").read_bytes()[68:72])
+    assert number
+    db = sqlite3.connect(files / "ledger.db")
+    assert db.execute("PRAGMA application_id").fetchone()[0] == number
+    db.close()
