@@ -328,8 +328,9 @@ def test_s56_a_newer_ledger_is_not_recovered_by_an_older_program(files: Path, tm
     assert not (tmp_path / "new").exists()
 
 
-def test_a_page_of_the_freelist_is_not_read(merged: Path) -> None:
-    """The forgotten run's rows are still in the file."""
+def test_what_was_deleted_is_not_taken(merged: Path) -> None:
+    """The forgotten run's rows are still in the file, but no page lists them any more."""
     assert b"-7002-" in (merged / store.DATABASE).read_bytes()
     carved = carve(Pages(merged / store.DATABASE))
-    assert not any("-7001-" in key or "-7002-" in key for key in carved.rows["receipts"])
+    assert not any("-7001-" in key or "-7002-" in key for key in carved.rows["attempts"])
+    assert all(row["job"] > 2 * JOBS for rows in carved.rows["receipts"].values() for row in rows)
