@@ -99,7 +99,7 @@ def _refuse_unusable(state: Path) -> None:
     path = state / DATABASE
     _refuse_emptied(state)
     # What was not made to its end has a journal, and whoever may write undoes it first.
-    if _size(path) and not _size(f"{path}-journal"):
+    if _size(path) and not is_half_made(path):
         db = _connect_to_read(path)
         try:
             found = db.execute("PRAGMA user_version").fetchone()[0]
@@ -108,6 +108,11 @@ def _refuse_unusable(state: Path) -> None:
             refuse_damaged(db, path)
         finally:
             db.close()
+
+
+def is_half_made(path: Path) -> bool:
+    """Whether the first transaction of all was cut off; only that one has a journal to be undone by."""
+    return _size(f"{path}-journal") > 0
 
 
 def _size(path: Path | str) -> int:
@@ -121,6 +126,8 @@ def require(state: Path) -> Path:
     """The database's path; UsageError when there is none, LedgerError when there was one."""
     path = state / DATABASE
     _refuse_emptied(state)
+    if is_half_made(path):
+        _refuse_half_made(path)
     if not path.exists():
         raise UsageError(f"there is no ledger in {state}: nothing was run here; name its folder with --state DIR")
     return path
@@ -219,6 +226,8 @@ def _migrations() -> list[str]:
 def refuse_version(path: Path, found: int) -> NoReturn:
     """LedgerError about a schema that is not the one this program works with."""
     known = len(_migrations())
+    if not found:
+        _refuse_half_made(path)
     if found > known:
         raise LedgerError(
             f"the ledger {path} has schema {found}, newer than this version of buildrunner knows ({known}); "
@@ -226,6 +235,13 @@ def refuse_version(path: Path, found: int) -> NoReturn:
         )
     raise LedgerError(
         f"the ledger {path} has the older schema {found}; the next `buildrunner run` or `resume` brings it up to date"
+    )
+
+
+def _refuse_half_made(path: Path) -> NoReturn:
+    raise UsageError(
+        f"the ledger {path} is being made, or its making was cut off: nothing is recorded in it yet; the next "
+        "`buildrunner run` makes it whole"
     )
 
 

@@ -68,7 +68,7 @@ def test_s56_a_newer_schema_is_refused_by_writer_and_reader(state: Path) -> None
 
 def test_s56_an_older_schema_is_only_for_the_writer(state: Path) -> None:
     state.mkdir()
-    (state / "ledger.db").touch()
+    store.new_database(str(state / "ledger.db"), version=1).close()
     with pytest.raises(LedgerError, match="the next `buildrunner run` or `resume` brings it up to date"):
         Reader.open(state)
     Ledger(state, purpose="a test").close()

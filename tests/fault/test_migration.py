@@ -189,6 +189,25 @@ def test_s06_killed_while_it_is_brought_up_to_date(template: Path, tmp_path: Pat
     assert all(seen.values()), seen
 
 
+def test_s06_killed_while_the_first_one_is_made(tmp_path: Path) -> None:
+    """There is nothing yet that could be lost: whoever reads is told so, and the next run makes it."""
+    said = set()
+    for number in range(1, 100):
+        state = tmp_path / f"{number}"
+        state.mkdir()
+        inject = f"inject=pwrite64:signal=KILL:when={number}"
+        if strace("-e", "trace=pwrite64", "-e", inject, state=state, log=tmp_path / "log") == 0:
+            break
+        try:
+            Reader.open(state).close()
+        except UsageError as exc:
+            said.add(str(exc).rpartition(": ")[2])
+        Ledger(state, purpose="a test").close()
+        assert check(state).problems == ()
+    assert number > 5
+    assert "nothing is recorded in it yet; the next `buildrunner run` makes it whole" in said
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_s06_killed_at_every_call(template: Path, tmp_path: Path) -> None:

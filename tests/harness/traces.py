@@ -41,7 +41,9 @@ def read_ledger(state: Path, *, but: frozenset[str] = frozenset(), live: bool = 
     if not (state / "ledger.db").exists():
         return None
     with tempfile.TemporaryDirectory(prefix="ledger-") as place:
-        for end in () if live else ("", "-wal"):  # never the -shm: what is not in these two is not on the disk
+        for end in (
+            () if live else ("", "-wal", "-journal")
+        ):  # never the -shm: what is not in these two is not on the disk
             with suppress(FileNotFoundError):
                 shutil.copyfile(state / f"ledger.db{end}", f"{place}/ledger.db{end}")
         path = state / "ledger.db" if live else f"{place}/ledger.db"
