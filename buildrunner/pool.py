@@ -337,7 +337,7 @@ class WorkerPool:
         os.waitpid(w.pid, 0)
         if self._orphans:
             self._orphans.forget(w.pid)
-        self._forget(w)
+        ended = self._forget(w)
         del self._workers[w.number]
         journal = read_journal(w.journal)
         for receipt in journal.receipts:
@@ -347,7 +347,7 @@ class WorkerPool:
         lost = tuple(a for a in w.outstanding if a in journal.started)
         returned = tuple(a for a in w.outstanding if a not in journal.started)
         kill_attempts(lost)
-        if not lost and kill_attempts(returned[:1]):  # it did start: a script can spoil its worker's journal
+        if not lost and (kill_attempts(returned[:1]) or ended):  # it did start: a script can spoil its worker's journal
             lost, returned = returned[:1], returned[1:]
         if not (journal.started or lost) and time.monotonic() - w.started < _QUICK_DEATH:
             self._quick_deaths += 1
@@ -363,14 +363,14 @@ class WorkerPool:
         if self._orphans:
             self._orphans.end([attempt for w in self._workers.values() for attempt in w.outstanding])
 
-    def _forget(self, w: _Worker) -> None:
+    def _forget(self, w: _Worker) -> int:
+        """Let go of a dead worker; returns how many processes were left in its control groups, and are ended."""
         self._selector.unregister(w.connection)
         w.connection.close()
         if w.pidfd is not None:
             self._selector.unregister(w.pidfd)
             os.close(w.pidfd)
-        for group in w.groups:
-            groups.remove(group)
+        return sum(groups.remove(group) for group in w.groups)
 
     def _drain_wakeups(self) -> None:
         try:

@@ -275,8 +275,11 @@ class Slot:
         # A peak never falls, so at or below what this process last saw of its own there is no doubt. Far above there is
         # none either: what could make this process grow by that much makes it forget what it saw.
         if self.own_rss < measured < self.own_rss + _RSS_MARGIN or not self.own_rss:
-            with open("/proc/self/status", "rb", buffering=0) as status:
-                self.own_rss = int(status.read().partition(b"VmHWM:")[2].split()[0]) * 1024
+            try:
+                with open("/proc/self/status", "rb", buffering=0) as status:
+                    self.own_rss = int(status.read().partition(b"VmHWM:")[2].split()[0]) * 1024
+            except OSError:  # the script took away what it may open
+                return None
         return measured if measured > self.own_rss else None
 
     def _place_folder(self, output_dir: str) -> None:

@@ -118,10 +118,12 @@ def older(files: Path, version: int) -> Path:
     values = (1, "r-old", "finished", "t", "/t", "[]", '{"workers": 1}', 1, "p", 1.0, 2.0, 1.0, 0)
     db.execute(f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * len(values))})", values)
     db.execute(
-        "INSERT INTO jobs (id, run, name, file, spec, state, attempt, attempts) VALUES (1, 1, 'a.py', 'a.py', '{}', 'passed', 'at-1', 1)"
+        "INSERT INTO jobs (id, run, name, file, spec, state, attempt, attempts) VALUES "
+        "(1, 1, 'a.py', 'a.py', '{}', 'passed', 'at-1', 1)"
     )
     db.execute(
-        "INSERT INTO jobs (id, run, name, file, spec, state, error) VALUES (2, 1, 'b.py', 'b.py', '{}', 'skipped', 'why')"
+        "INSERT INTO jobs (id, run, name, file, spec, state, error) VALUES "
+        "(2, 1, 'b.py', 'b.py', '{}', 'skipped', 'why')"
     )
     db.execute("INSERT INTO attempts (id, job, number, worker) VALUES ('at-1', 1, 1, 0)")
     receipt = Receipt(attempt="at-1", job="a.py", number=1, worker=0, mode="cold", outcome=Outcome.OK, exit_code=0)
