@@ -40,6 +40,8 @@ def read_ledger(state: Path, *, but: frozenset[str] = frozenset(), live: bool = 
     """
     if not (state / "ledger.db").exists():
         return None
+    if live and (state / "ledger.db-journal").exists():
+        return None  # it is being made, or its making was cut off: nothing is recorded yet, and writers undo it
     with tempfile.TemporaryDirectory(prefix="ledger-") as place:
         for end in (
             () if live else ("", "-wal", "-journal")
