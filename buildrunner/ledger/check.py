@@ -201,7 +201,7 @@ def _jobs(db: sqlite3.Connection) -> Iterator[Problem]:
             spec_from_json(where["job"], spec)
         except LedgerError:
             yield Problem(**where, text=f"its spec cannot be read: {_short(spec)}")
-        if _noted(changed) is None:
+        if noted_or_none(changed) is None:
             yield Problem(**where, text=f"what is noted about its changes cannot be read: {_short(changed)}")
         if twin > 1 or not is_file_name_of(file, where["job"]):
             yield Problem(**where, text=f"its file name {_short(file)} is not its own")
@@ -227,7 +227,7 @@ def _jobs(db: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(**where, attempt=attempt, text="its current attempt is not its last one")
         if lost != losses:
             yield Problem(**where, text=f"it counts {lost} lost attempts, and {losses} receipts say so")
-        again = attempt in _repeated(changed)
+        again = attempt in repeated(changed)
         if not _may_be(state, outcome, again=again):
             how = f"ended {outcome}" if outcome else "has no receipt that counts"
             yield Problem(**where, attempt=attempt, text=f"it is {_short(state)}, but its current attempt {how}")
@@ -249,7 +249,7 @@ def _may_be(state: str, outcome: str | None, *, again: bool) -> bool:
             return state in list(JobState) and (outcome != Outcome.OK or again)
 
 
-def _noted(changed: Any) -> tuple[Noted, ...] | None:
+def noted_or_none(changed: Any) -> tuple[Noted, ...] | None:
     """What is noted about a job's changes; None when that cannot be read."""
     try:
         noted = noted_from_json(changed)
@@ -258,9 +258,9 @@ def _noted(changed: Any) -> tuple[Noted, ...] | None:
         return None
 
 
-def _repeated(changed: Any) -> set[str]:
+def repeated(changed: Any) -> set[str]:
     """The attempts after which the job was to be run again because its script had changed."""
-    return {noted.attempt for noted in _noted(changed) or () if noted.decision == "rerun"}
+    return {noted.attempt for noted in noted_or_none(changed) or () if noted.decision == "rerun"}
 
 
 def _attempts(db: sqlite3.Connection) -> Iterator[Problem]:
@@ -295,7 +295,7 @@ def _attempts(db: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(**where, text=f"attempt {number} and its receipt name different workers")
         if sha is not None and not is_sha256(sha):
             yield Problem(**where, text=f"the script's hash is none: {_short(sha)}")
-        if modules is not None and not _are_modules(parsed(modules), modules):
+        if modules is not None and not are_modules(modules):
             yield Problem(**where, text=f"the hashes of the script's modules cannot be read: {_short(modules)}")
 
 
@@ -323,7 +323,7 @@ def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(**where, text="nobody can tell whether its receipt counts")
         if not known and not superseded:
             yield Problem(**where, text="a receipt that counts is of an attempt that is not recorded")
-        if receipt.passed and not superseded and attempt != current and attempt not in _repeated(changed):
+        if receipt.passed and not superseded and attempt != current and attempt not in repeated(changed):
             yield Problem(**where, text="it passed, and was tried again")
         if job is not None and receipt.checksum() != checksum:
             yield Problem(**where, text=f"receipt {receipt.number} has another checksum than when it was recorded")
@@ -355,7 +355,9 @@ def is_sha256(text: Any) -> bool:
     return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
-def _are_modules(value: Any, text: Any) -> bool:
+def are_modules(text: Any) -> bool:
+    """Whether this can be what is recorded of a script's modules."""
+    value = parsed(text)
     return text == "null" or (isinstance(value, dict) and bool(value) and all(map(is_sha256, value.values())))
 
 

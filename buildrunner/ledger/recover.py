@@ -9,6 +9,7 @@ connected (a receipt whose job is gone, a job whose run is gone) is counted and 
 """
 
 import hashlib
+import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,13 +22,25 @@ from buildrunner.errors import LedgerBusy, LedgerError, UsageError
 from buildrunner.job import UNSPENT, JobSpec, JobState, Outcome
 from buildrunner.ledger import Ledger, lock, spec_from_json, store
 from buildrunner.ledger.carve import Carved, Row, carve, schema
-from buildrunner.ledger.check import RECEIPT_COLUMNS, UNREADABLE, check, is_sha256, parsed, receipt_of
+from buildrunner.ledger.check import (
+    RECEIPT_COLUMNS,
+    UNREADABLE,
+    are_modules,
+    check,
+    is_sha256,
+    noted_or_none,
+    parsed,
+    receipt_of,
+    repeated,
+)
 from buildrunner.ledger.pages import Pages
+from buildrunner.ledger.reader import Noted
 from buildrunner.ledger.store import from_sql
 from buildrunner.naming import display, is_file_name_of
 from buildrunner.receipt import Receipt
 from buildrunner.run.wire import journal_line, parse_journal_line
 
+_CHANGED = "something had changed, and the record of what it was is damaged"
 _UNKNOWN = "how it ended is not known: the record of it was damaged"
 _MOST_ATTEMPTS = 1000  # of a job: a higher number in a damaged row is taken for damage
 _MOST_MISSING = 10_000  # of a run: where one number is damaged, all up to it would seem to be missing
@@ -254,6 +267,8 @@ class _Rescue:
             if row is not None and isinstance(id_, str):
                 if row["script_sha256"] is not None and not is_sha256(row["script_sha256"]):
                     row = {**row, "script_sha256": None}
+                if row["modules"] is not None and not are_modules(row["modules"]):
+                    row = {**row, "modules": "null"}
                 self.jobs[row["job"]].attempts[id_] = _Attempt(id_, row["number"], row=row)
 
     def _take_receipts(self) -> None:
@@ -331,11 +346,14 @@ class _Rescue:
         """Where the job is, going by receipts; READY stands for running, where only `resume` can tell."""
         recorded = JobState(job.row["state"])
         last = tries[-1].receipt if tries else None
+        before = max(again := repeated(job.row["changed"]), default="")
+        if tries and tries[-1].id in again:  # its script had changed since: that one's result decides nothing
+            return recorded if recorded in _KEPT else JobState.WAITING
         if last and last.passed:
             return JobState.PASSED
         if last is None and tries and recorded is JobState.RUNNING:
             return JobState.RUNNING
-        spent = sum(1 for one in tries if one.receipt and one.receipt.outcome not in UNSPENT)
+        spent = sum(1 for one in tries if one.receipt and one.receipt.outcome not in UNSPENT and one.id > before)
         if last and (recorded is JobState.FAILED or (last.outcome not in UNSPENT and spent > job.spec.retries)):
             return JobState.FAILED
         return recorded if recorded in _KEPT else JobState.WAITING
@@ -376,7 +394,10 @@ class _Rescue:
     def _write_job(self, ledger: Ledger, number: int, job: _Job) -> JobState:
         tries = self._tries(job)
         state = self._state(job, tries)
-        _insert(ledger, "jobs", {**job.row, "state": "waiting", "attempt": None, "attempts": 0, "lost": 0})
+        _insert(
+            ledger, "jobs",
+            {**job.row, "state": "waiting", "attempt": None, "attempts": 0, "lost": 0, "changed": _noted(job, tries)},
+        )  # fmt: skip
         for attempt in tries:
             worker = attempt.receipt.worker if attempt.receipt else None
             row = attempt.row or {"worker": worker or 0, "script_sha256": None}
@@ -457,6 +478,16 @@ def _spec(row: Row) -> JobSpec | None:
         return spec if is_file_name_of(row["file"], name) else None
     except (LedgerError, ValueError, TypeError, AttributeError):
         return None
+
+
+def _noted(job: _Job, tries: list[_Attempt]) -> str | None:
+    """What is noted about a job's changes, as far as it can be read; what passed and was tried again had changed."""
+    noted = list(noted_or_none(job.row["changed"]) or ())
+    known = repeated(job.row["changed"])
+    for one in tries[:-1]:
+        if one.receipt and one.receipt.passed and one.id not in known:
+            noted.append(Noted(one.id, "rerun", _CHANGED))
+    return json.dumps(noted, separators=(",", ":")) if noted else None
 
 
 def _is_over(row: Row, states: set[JobState]) -> bool:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from buildrunner.errors import BuildrunnerError, LedgerBusy, LedgerError, UsageError
-from buildrunner.ledger import Ledger, lock, store
+from buildrunner.job import Attempt, JobState, Outcome
+from buildrunner.ledger import Ledger, Noted, lock, store
 from buildrunner.ledger.carve import carve, shapes
 from buildrunner.ledger.check import check
 from buildrunner.ledger.pages import Pages
 from buildrunner.ledger.recover import Recovered, recover
-from tests.contract.damage import NAMES, PAGE, Damage, checkpointed, everything, make, older
+from buildrunner.receipt import Receipt
+from tests.contract.damage import NAMES, PAGE, Damage, attempt_id, checkpointed, everything, make, older
 
 JOBS = len(NAMES)
 
@@ -260,6 +262,54 @@ def test_s54_what_cannot_be_connected_is_told_and_not_guessed(merged: Path) -> N
     assert finished.state == "interrupted"
     [state] = [row[5] for row in after["jobs"].values() if row[1:3] == (4, "job-03.py")]
     assert state == "waiting"
+
+
+def test_s54_damaged_notes_and_hashes_of_modules_cost_nothing_else(merged: Path) -> None:
+    before = everything(merged)
+    db = sqlite3.connect(merged / store.DATABASE)
+    db.execute("UPDATE jobs SET changed = '[[\"a' WHERE name IN ('a.py', 'b.py')")
+    db.execute("UPDATE attempts SET modules = '{\"m.py\": 3}'")
+    db.commit()
+    db.close()
+    _, after = recovered(merged)
+    assert after["receipts"] == before["receipts"]
+
+
+def test_s54_what_was_to_run_again_is_not_recovered_as_done(merged: Path) -> None:
+    """A result that a changed script or other arguments have outdated decides nothing, nor does it use up a retry."""
+    db = sqlite3.connect(merged / store.DATABASE)
+    for name, state in (("a.py", "waiting"), ("b.py", "cancelled"), ("sub/c.py", "waiting")):
+        db.execute(
+            "UPDATE jobs SET state = ?, changed = json_array(json_array(attempt, 'rerun', 'it changed')) "
+            "WHERE name = ? AND run IN (SELECT id FROM runs WHERE name = 'r-killed')",
+            (state, name),
+        )
+    db.commit()
+    db.close()
+    _, after = recovered(merged)
+    newest = max(row[1] for row in after["jobs"].values())
+    states = {row[2]: row[5] for row in after["jobs"].values() if row[1] == newest}
+    assert (states["a.py"], states["b.py"], states["sub/c.py"]) == ("waiting", "cancelled", "waiting")
+
+
+def test_s54_without_its_note_a_result_that_was_repeated_still_counts(merged: Path) -> None:
+    with Ledger(merged, purpose="a test") as ledger:
+        job = next(row for row in ledger.results(ledger.run("r-killed")) if row.name == "a.py")
+        first = str(job.attempt)
+        again = Attempt(id=attempt_id(5, job.id, 2), job=job.name, number=2, worker=1)
+        with ledger.transaction():
+            ledger.note(job.id, [Noted(first, "rerun", "it changed")])
+            ledger.set_states([job.id], JobState.WAITING)
+            ledger.start(job.id, again, "cd" * 32)
+            receipt = Receipt(attempt=again.id, job=job.name, number=2, worker=1, mode="cold", outcome=Outcome.OK)
+            assert ledger.record(job.id, receipt, JobState.PASSED)
+    db = sqlite3.connect(merged / store.DATABASE)
+    db.execute("UPDATE jobs SET changed = '?' WHERE id = ?", (job.id,))
+    db.commit()
+    db.close()
+    _, after = recovered(merged)
+    assert after["jobs"][job.id][5:7] == ("passed", again.id)
+    assert first in after["receipts"]
 
 
 def test_s56_an_older_schema_and_added_columns_are_recovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
