@@ -110,15 +110,29 @@ def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool], c
 def _next_data(file: BinaryIO) -> int:
     """Go on where there is something to read again, and say what is left out; returns how much can be read there."""
     here, fd = file.tell(), file.fileno()
+    if here > os.fstat(fd).st_size:
+        here = file.seek(_after_the_cut(fd, here))
     try:
         data = os.lseek(fd, here, os.SEEK_DATA)
         hole = os.lseek(fd, data, os.SEEK_HOLE)
-    except OSError:  # at the end, or beyond it once the log was cut
+    except OSError:  # at the end
         return 0
     os.lseek(fd, data, os.SEEK_SET)
     if data > here:
         click.echo(f"--- {data - here:,} bytes are left out (--max-output) ---", err=True)
     return min(hole - data, _CHUNK)
+
+
+def _after_the_cut(fd: int, here: int) -> int:
+    """Where a log that was cut meanwhile, as its script ended, has what came after the first `here` bytes."""
+    import re
+
+    from buildrunner.run.limits import LEFT_OUT
+
+    size = os.fstat(fd).st_size
+    if not (line := re.search(re.escape(LEFT_OUT).replace(b"%d", rb"(\d+)"), os.pread(fd, size, 0))):
+        return size
+    return min(size, max(line.start(), line.end() + here - line.start() - int(line[1])))
 
 
 def _write(chunk: bytes) -> None:

@@ -26,6 +26,7 @@ _BLOCK = 4096  # bytes; what is given back to the disk begins and ends at a mult
 _LEAST_CUT = 1 << 16  # bytes; less than this is not worth a cut
 _LONGEST_LINE = 4096  # bytes; where lines are no longer than this they are kept whole
 _CHUNK = 1 << 20
+LEFT_OUT = b"[buildrunner: %d bytes were left out here, because of --max-output]\n"  # in the place of what was cut out
 _PUNCH_HOLE = 0x02 | 0x01  # fallocate(2): FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 
@@ -170,7 +171,7 @@ def cut(path: str, most: int) -> int:
         head -= len(_after_last_newline(os.pread(fd, min(head, _LONGEST_LINE), max(0, head - _LONGEST_LINE))))
         tail += os.pread(fd, _LONGEST_LINE, tail).find(b"\n") + 1
         left_out = tail - head
-        line = b"[buildrunner: %d bytes were left out here, because of --max-output]\n" % left_out
+        line = LEFT_OUT % left_out
         if head and os.pread(fd, 1, head - 1) != b"\n":
             line = b"\n" + line
         at = head + os.pwrite(fd, line, head)

@@ -196,3 +196,23 @@ def test_logs_of_a_capped_script_say_what_is_left_out_while_it_runs(workspace: A
     assert "bytes are left out (--max-output)" in shown.err
     workspace.open("gate")
     workspace.finish(run, code=0)
+
+
+def test_following_a_capped_script_shows_its_last_words(workspace: Any, wait_until: Any) -> None:
+    """Its log is cut as it ends, while somebody follows: what was written last is then at another place."""
+    workspace.scripts(
+        a="for n in range(400000): print(n)\nprint('nearly', flush=True)\n"
+        + workspace.until("gate")
+        + "\nfor n in range(5): print('last', n)\n"
+    )
+    run = workspace.start("run", "src", "--max-output", "64K")
+    log = workspace.path / "python_output/logs/a.py.out"
+    wait_until(lambda: log.exists() and log.read_bytes().endswith(b"nearly\n"))
+    follower = workspace.start("logs", "-f", "a.py", "--stdout")
+    seen = follower.stdout.readline()
+    while seen and not seen.endswith(b"nearly\n"):
+        seen = follower.stdout.readline()
+    workspace.open("gate")
+    assert workspace.finish(follower, code=0).stdout == b"".join(b"last %d\n" % n for n in range(5))
+    workspace.finish(run, code=0)
+    assert log.stat().st_size < 1 << 18  # it was cut
