@@ -124,7 +124,7 @@ def give_back() -> None:
 
 
 def tidy() -> None:
-    """Remove the empty groups of servers that were killed."""
+    """Remove the empty groups of servers that were killed, with those their scripts had made below."""
     own = _own()
     if own is None:
         return
@@ -136,8 +136,19 @@ def tidy() -> None:
             if name.endswith(_LIMITED) and os.path.exists(path.removesuffix(_LIMITED)):
                 continue  # empty between two scripts, and yet in use as long as its worker lives
             with suppress(OSError):
-                if time.time() - os.stat(path).st_mtime > _FORGOTTEN:
+                if time.time() - os.stat(path).st_mtime <= _FORGOTTEN:
+                    continue
+                try:
                     os.rmdir(path)  # only an empty one goes
+                except OSError:
+                    if _is_deserted(path):
+                        group.remove(path)
+
+
+def _is_deserted(path: str) -> bool:
+    """Whether no process is in a group or below. OSError when that cannot be known."""
+    with open(path + "/cgroup.events", "rb", buffering=0) as file:
+        return b"populated 0" in file.read()
 
 
 def _own() -> Path | None:

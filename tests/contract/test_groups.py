@@ -55,6 +55,18 @@ def test_the_empty_group_of_a_living_workers_scripts_is_not_tidied_away(own: Pat
     assert not [path for path in gone if path.exists()]
 
 
+@pytest.mark.skipif(not groups.possible(), reason="needs a control group (version 2) below which groups can be made")
+def test_a_group_below_which_a_script_made_its_own_is_tidied_away() -> None:
+    left = Path(str(groups.make(f"tidied-{os.getpid()}-1")))
+    try:
+        (left / "mine").mkdir()
+        os.utime(left, (time.time() - 3600,) * 2)
+        groups.tidy()
+        assert not left.exists()
+    finally:
+        groups.remove(str(left))
+
+
 def test_a_server_moves_aside_and_back(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in {
         "type": "domain", "procs": f"{os.getpid()}\n", "controllers": "cpu memory", "subtree_control": "",
