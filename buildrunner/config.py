@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from buildrunner.errors import UsageError
+from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import Cwd
 from buildrunner.machine import cpus
 from buildrunner.plan import Order
@@ -144,10 +144,16 @@ class Options:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Options":
-        """The other way round; what an earlier version did not record is as built in, other keys are passed over."""
+        """The other way round; what an earlier version did not record is as built in, other keys are passed over.
+
+        LedgerError when these cannot have been recorded.
+        """
         values = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
-        for name in ("targets", "include", "exclude", "args"):
-            values[name] = tuple(values[name])
-        values["cwd"], values["order"] = Cwd(values["cwd"]), Order(values["order"])
-        values["if_changed"] = IfChanged(values.get("if_changed", IfChanged.RERUN))
-        return cls(**values)
+        try:
+            for name in ("targets", "include", "exclude", "args"):
+                values[name] = tuple(values[name])
+            values["cwd"], values["order"] = Cwd(values["cwd"]), Order(values["order"])
+            values["if_changed"] = IfChanged(values.get("if_changed", IfChanged.RERUN))
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise LedgerError(f"the recorded options of a run are damaged ({exc!r}): run its target anew") from exc

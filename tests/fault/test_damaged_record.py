@@ -145,6 +145,19 @@ def test_s54_every_kind_of_damage_is_refused(workspace: Any, recorded: Path, wha
     refused(workspace, recorded, what, [("run", "src", "-q"), ("status",), ("ledger", "check"), ("doctor",)])
 
 
+def test_s54_options_that_nobody_can_have_recorded_are_refused(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    workspace.run("run", "src", "-q")
+    for options in ("{}", '{"workers": 1}', "[]"):
+        db = sqlite3.connect(workspace.path / ".buildrunner/ledger.db")
+        db.execute("UPDATE runs SET options = ?", (options,))
+        db.commit()
+        db.close()
+        refused = workspace.run("resume", code=3)
+        assert "damaged" in refused.err
+        assert "Traceback" not in refused.err
+
+
 def test_s54_s01_a_killed_run_is_recovered_and_carried_on(workspace: Any, wait_until: Any) -> None:
     """The whole way: a server killed, its record damaged, recovered, put in its place, resumed."""
     note = workspace.note("ran")
