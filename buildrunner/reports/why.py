@@ -198,6 +198,9 @@ def _logs(run: RunRow, row: ResultRow) -> Iterator[Reason]:
         if row.state is JobState.FAILED:
             yield "last words", "\n".join(lines)
         yield "log", display(path)
+    if row.truncated:
+        cut = " and ".join(f"{gone:,} bytes of {stream}" for stream, gone in row.truncated)
+        yield "left out", f"{cut}: its beginning and its end were kept (--max-output)"
     if row.state is JobState.RUNNING:
         name = shell(["--", row.name] if row.name.startswith("-") else [row.name])
         yield "follow", f"{command(run, 'logs', '-f', option='--run')} {name}"

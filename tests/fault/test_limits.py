@@ -19,7 +19,7 @@ PROCESSES = Path("/sys/fs/cgroup/pids")
 
 
 def test_s14_endless_output_keeps_its_beginning_and_its_end(workspace: Any, wait_until: Any) -> None:
-    """The disk is spared while it runs, and what is left out is told in log, receipt, JSON and report."""
+    """The disk is spared while it runs, and what is left out is told in log, receipt, JSON, report and `why`."""
     workspace.scripts(
         endless="import itertools, os, sys\n"
         "for n in itertools.count():\n"
@@ -49,6 +49,7 @@ def test_s14_endless_output_keeps_its_beginning_and_its_end(workspace: Any, wait
     numbers = [int(n) for n in (head + tail).split(b"\n")[:-2]]
     assert numbers == [*range(len(head.split())), *range(numbers[-1] - len(tail.split()) + 3, numbers[-1] + 1)]
     assert "the end of what these printed was kept (--max-output): endless.py" in done.err
+    assert f"{gone:,} bytes of stdout" in workspace.run("why", "endless.py").out
     workspace.run("verify", "result.zip")
     workspace.run("ledger", "check")
     assert b'""stdout"": %d' % gone in workspace.run("ledger", "export", "--format", "csv").stdout
