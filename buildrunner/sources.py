@@ -125,8 +125,6 @@ class Sources:
     def _file(self, path: str) -> tuple[str, Sequence[str]]:
         """A module's digest and the names it imports; read only when it is another than the last time."""
         about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode):
-            raise FileNotFoundError(path)
         mark = (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
         known = self._files.get(path)
         if known is None or known[0] != mark:
@@ -177,6 +175,8 @@ def _read(path: str, wanted: int) -> tuple[str, bytes]:
     """The SHA-256 of a file's content, and its beginning as far as it is `wanted`, in whole chunks. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):  # a device may have no end
+            raise FileNotFoundError(path)
         digest, text = hashlib.sha256(), b""
         while part := os.read(fd, _CHUNK):
             digest.update(part)

@@ -160,3 +160,11 @@ def test_no_package_is_too_big(tmp_path: Path, write: Any, monkeypatch: pytest.M
     monkeypatch.setattr(sources, "_MOST_MODULES", 3)
     write(s="import a, b, c, d, pkg", a="", b="", c="", d="", **{f"pkg__{n}": "" for n in range(9)})
     assert len(Sources(str(tmp_path)).of("s.py")[1]) == 3
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """What replaced a script may be a pipe, or a device that has no end."""
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "endless.py").symlink_to("/dev/zero")
+    for name in ("pipe.py", "endless.py"):
+        assert Sources(str(tmp_path)).of(name) == (None, {})
