@@ -93,11 +93,11 @@ class Options:
             raise UsageError(f"--timeout {self.timeout:g}s: give a time above 0")
         if self.deadline is not None and not self.deadline > 0:
             raise UsageError(f"--deadline {self.deadline:g}s: give a time above 0")
-        if self.memory is not None and self.memory < LEAST_MEMORY:
+        if self.memory is not None and not (isinstance(self.memory, int) and self.memory >= LEAST_MEMORY):
             raise UsageError(f"--memory {self.memory}: give at least {LEAST_MEMORY >> 20}M; no script starts in less")
         if self.memory is not None and sys.platform != "linux":
             raise UsageError("--memory: only Linux tells what all processes of a script use")
-        if self.max_output is not None and self.max_output < LEAST_OUTPUT:
+        if self.max_output is not None and not (isinstance(self.max_output, int) and self.max_output >= LEAST_OUTPUT):
             raise UsageError(f"--max-output {self.max_output}: give at least {LEAST_OUTPUT >> 10}K")
         if self.keep_runs < 1:
             raise UsageError(f"--keep-runs {self.keep_runs}: give 1 or more")

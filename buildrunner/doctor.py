@@ -334,8 +334,11 @@ def _limits() -> Iterator[Finding]:
     shown = {n: "unlimited" if n == resource.RLIM_INFINITY else f"{n:,}" for n in (files, processes)}
     text = f"{shown[files]} open files, {shown[processes]} processes"
     facts = {"open_files": _number(files), "processes": _number(processes)}
-    if files != resource.RLIM_INFINITY and files < machine.open_files(cpus):
-        means = f"{count(cpus, 'script')} at once may need more: raise it with `ulimit -n 1024`, or run fewer with -j"
+    if files != resource.RLIM_INFINITY and files < machine.open_files(1):
+        means = f"a run needs {machine.open_files(1)} at least: raise it with `ulimit -n 1024`"
+        yield Finding(topic="limits", text=text, verdict=Verdict.MISSING, means=means, required=True, facts=facts)
+    elif files != resource.RLIM_INFINITY and files < machine.open_files(cpus):
+        means = f"{count(cpus, 'script')} at once need more: raise it with `ulimit -n 1024`, or run fewer with -j"
         yield degraded("limits", text, means, **facts)
     elif processes != resource.RLIM_INFINITY and processes < _PROCESSES_A_SCRIPT * cpus and os.geteuid() != 0:
         means = f"{count(cpus, 'script')} at once may not all start: raise it with `ulimit -u`, or run fewer with -j"

@@ -1,6 +1,6 @@
 """Scripts that were changed after their run had begun: noticed at its end, and named.
 
-What ran is what the record's SHA-256 of each attempt says; this only says that the file was touched meanwhile.
+What ran is what the record's SHA-256 of each attempt says; this says that the file was written or exchanged meanwhile.
 """
 
 import os
@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterable
 
 from buildrunner.job import JobSpec
+from buildrunner.ledger import Reader, RunRow
 from buildrunner.naming import display
+from buildrunner.sources import Sources
 
 _SHOWN = 10
 
@@ -18,24 +20,30 @@ class Edits:
 
     def __init__(self, directory: str, specs: Iterable[JobSpec]) -> None:
         self._directory = directory
-        self._scripts = [spec.script for spec in specs if spec.script]
+        self._scripts = {spec.name: spec.script for spec in specs if spec.script}
         self._since = time.time()
 
-    def notices(self) -> tuple[str, ...]:
+    def notices(self, reader: Reader, run: RunRow) -> tuple[str, ...]:
         """One sentence that names what was changed or is gone; empty when nothing was."""
-        found = [(script, how) for script in self._scripts if (how := self._how(script))]
+        found = [
+            (script, how) for name, script in self._scripts.items() if (how := self._how(reader, run, name, script))
+        ]
         if not found:
             return ()
         shown = ", ".join(f"{display(script)} ({how})" for script, how in found[:_SHOWN])
         more = f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
         return (f"changed after the run had begun: {shown}{more}; the record says by its SHA-256 which text ran",)
 
-    def _how(self, script: str) -> str:
+    def _how(self, reader: Reader, run: RunRow, name: str, script: str) -> str:
         try:
-            # Not the time of its last change, which anybody can set: this one is the file system's own.
-            touched = os.stat(os.path.join(self._directory, script)).st_ctime
+            about = os.stat(os.path.join(self._directory, script))
         except FileNotFoundError:
             return "gone"
         except OSError:
             return ""
-        return "changed" if touched > self._since else ""
+        if about.st_ctime <= self._since:
+            return ""
+        # Something about it was changed. Of what was not written since, only its content tells: a mode is no text.
+        ran = reader.result(run, name).script_sha256
+        is_other = ran is not None and Sources(self._directory).of(script)[0] != ran
+        return "changed" if is_other or about.st_mtime > self._since else ""

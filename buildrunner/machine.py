@@ -72,7 +72,7 @@ def require_open_files(workers: int) -> None:
         return
     fewer = (limit - _FILES_FOR_US) // _FILES_A_WORKER
     raise UsageError(
-        f"only {limit} files may be open at once here, and {workers} scripts at once need {open_files(workers)}: "
+        f"only {limit} files may be open at once here, and {open_files(workers)} are needed with -j {workers}: "
         f"raise the limit with `ulimit -n {open_files(workers)}`"
         + (f", or run fewer at once with -j {fewer}" if fewer > 0 else "")
     )

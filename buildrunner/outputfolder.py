@@ -83,8 +83,13 @@ class OutputFolder:
         self._write_list(owners)
         return result
 
-    def go_on(self, key: str, names: Iterable[str]) -> None:
-        """A run that was finished goes on with these jobs: until it is finished again, all of theirs is its own."""
+    def go_on(self, key: str, names: Iterable[str], *, never_started: Iterable[str] = ()) -> None:
+        """A run that was finished goes on with these jobs: until it is finished again, all of theirs is its own.
+
+        What lies there of one that was `never_started` is of an attempt that the record lost in a power cut.
+        """
+        for name in never_started:
+            self._remove_outputs(name)
         owners = self._read_list()
         owners[key]["open"] = sorted(names)
         self._write_list(owners)

@@ -9,7 +9,7 @@ from buildrunner.job import FINAL_STATES, JobState
 from buildrunner.ledger import Reader, RunRow
 from buildrunner.naming import display
 from buildrunner.outputfolder import replaced
-from buildrunner.reports.words import command, seconds
+from buildrunner.reports.words import command, count, seconds
 from buildrunner.summary import real_state
 
 _MAY_DIFFER = (
@@ -29,6 +29,8 @@ def obstacle(reader: Reader, run: RunRow, *, again: Collection[str] = ()) -> str
     """Why a run that was broken off cannot be carried on; None when it can. `again`: the jobs to be run once more."""
     if not os.path.isdir(directory := run.options["directory"]):
         return f"it cannot be carried on: it was started in {display(directory)}, which is not there any more"
+    if why := lacking(reader, run):
+        return f"it cannot be carried on: {why}; start a new run"
     if gone := replaced(reader, run):
         return f"it cannot be carried on: {gone}"
     most = run.options.get("max_fail")
@@ -71,6 +73,21 @@ def require_directory(run: RunRow) -> None:
     if os.getcwd() != (where := run.options["directory"]):
         remedy = "resume it from there" if os.path.isdir(where) else "that is not there any more, so run it anew"
         raise UsageError(f"run {run.name} was started in {display(where)}: {remedy}")
+
+
+def require_whole(reader: Reader, run: RunRow, *, cannot: str) -> None:
+    """UsageError, saying what the run `cannot`, when scripts of it are not in the record: one that was recovered."""
+    if why := lacking(reader, run):
+        raise UsageError(f"run {run.name} cannot {cannot}: {why}; start a new run")
+
+
+def lacking(reader: Reader, run: RunRow) -> str | None:
+    """What is missing of a run in a record that was recovered; None when nothing is known to be."""
+    total = run.options.get("scripts")  # not recorded by earlier versions
+    there = sum(reader.counts(run).values())
+    if not isinstance(total, int) or there >= total:
+        return None
+    return f"{total - there:,} of its {count(total, 'script')} are not in the record any more"
 
 
 def require_same_options(asked: Options, run: RunRow) -> None:

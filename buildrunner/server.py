@@ -33,6 +33,7 @@ from buildrunner.resumable import (
     newest_broken_off,
     require_directory,
     require_same_options,
+    require_whole,
     resumable,
 )
 from buildrunner.scan import make_batch
@@ -130,6 +131,7 @@ class BuildServer:
                 "python_why": why,
                 "choice": choice.words,
                 "shard_round": choice.round,
+                "scripts": len(batch.jobs),
             }
             run = ledger.add_run(
                 name=name,
@@ -210,6 +212,7 @@ class BuildServer:
 
     def _resume(self, ledger: Ledger, run: RunRow) -> Summary:
         require_directory(run)
+        require_whole(ledger, run, cannot="be carried on")
         require_open_files(run.workers)
         with ExitStack() as stack:
             stack.callback(self._delivery.close_events)
@@ -222,7 +225,8 @@ class BuildServer:
             run, jobs = self._take_up(ledger, run, changes, before.ended)
             left = {job.spec.name for _, _, job in jobs if job.state not in FINAL_STATES}
             past = ledger.past_seconds(run.key, run.args, names=left)
-            folder.go_on(run.key, [file for _, file, job in jobs if job.spec.name in left])
+            open_ = {file: job for _, file, job in jobs if job.spec.name in left}
+            folder.go_on(run.key, open_, never_started=[file for file, job in open_.items() if not job.attempts])
             plan = Plan(
                 adoption.without_finished((job.spec for _, _, job in jobs if job.spec.name in left), left),
                 durations=medians(past),

@@ -115,7 +115,7 @@ class Session:
                 pool.close()
             self._record_end(loop, before)
             loop.answer_all()
-        self._notices += strays.notices() + edits.notices()
+        self._notices += strays.notices() + edits.notices(self._ledger, self._run)
         self._notices += not_packaged(self._ledger, self._run) + truncated(self._ledger, self._run)
         try:
             folder.finish(self._run.key, left_files(self._ledger, self._run))

@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 _CHUNK = 1 << 15
 _LOOKED_THROUGH = 1 << 20  # bytes of a script in which imports are looked for
 _MOST_MODULES = 500  # of one script, and files of one package: what is beyond is not seen
+_MOST_ENTRIES = 5000  # looked at below a folder that is named like a module; it may hold data
+_TRUSTED = 1.0  # seconds; what changes in a package within them makes a result look older than it is, never newer
 _RESTED = 100_000_000  # ns; what was written more recently may be written again without looking different
 
 # Possessive, so that no text makes it slow.
@@ -38,6 +40,7 @@ class Sources:
         """Scripts' paths are relative to `directory`."""
         self._directory = directory
         self._files: dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]] = {}
+        self._packages: dict[str, tuple[float, tuple[str, Sequence[str]] | None]] = {}  # folder → when, and what
         self._absent: dict[str, tuple[int, set[str]]] = {}  # folder → when it was last written, names it does not have
 
     def of(self, script: str | None, command: Sequence[str] = ()) -> tuple[str | None, Modules]:
@@ -84,7 +87,7 @@ class Sources:
                 return f"{name}.py", *self._file(f"{path}.py")
             if not os.path.exists(os.path.join(path, "__init__.py")) and os.path.exists(f"{path}.py"):
                 return f"{name}.py", *self._file(f"{path}.py")
-            if package := self._package(path):
+            if package := self._known_package(path):
                 return f"{name}/", *package
         except (OSError, ValueError):
             pass
@@ -103,11 +106,22 @@ class Sources:
             known = self._absent[folder] = (written, set())
         return known[1]
 
+    def _known_package(self, path: str) -> tuple[str, Sequence[str]] | None:
+        """The same as `_package`, or as it was a moment ago."""
+        when, package = self._packages.get(path, (-_TRUSTED, None))
+        if time.monotonic() - when >= _TRUSTED:
+            package = self._package(path)
+            self._packages[path] = time.monotonic(), package
+        return package
+
     def _package(self, path: str) -> tuple[str, Sequence[str]] | None:
         """One digest of all .py files below a folder; None when there is none."""
         names: set[str] = set()
-        digest, count = hashlib.sha256(), 0
+        digest, count, entries = hashlib.sha256(), 0, 0
         for place, folders, files in os.walk(path):
+            entries += len(folders) + len(files)
+            if entries > _MOST_ENTRIES:
+                break
             folders[:] = sorted(f for f in folders if f != "__pycache__" and not f.startswith("."))
             for file in sorted(f for f in files if f.endswith(".py")):
                 if count == _MOST_MODULES:

@@ -119,7 +119,7 @@ def _next_data(file: BinaryIO) -> int:
         return 0
     os.lseek(fd, data, os.SEEK_SET)
     if data > here:
-        click.echo(f"--- {data - here:,} bytes are left out (--max-output) ---", err=True)
+        _write(b"\n[buildrunner: %d bytes were left out here, because of --max-output]\n" % (data - here))
     return min(hole - data, _CHUNK)
 
 

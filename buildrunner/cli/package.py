@@ -26,6 +26,7 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
     from buildrunner.package import check_destination, package
     from buildrunner.reports.words import command as follow_up
     from buildrunner.reports.words import count
+    from buildrunner.resumable import require_whole
     from buildrunner.summary import exit_code, real_state
 
     for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would leave half a zip behind
@@ -45,6 +46,7 @@ def command(run: str | None, state: str, zip_file: str | None, with_report: bool
         else:
             raise UsageError(f"run {row.name} was made with --no-zip: name a file with --zip FILE")
         check_destination(destination)
+        require_whole(reader, row, cannot="be packaged any more")
         folder = reopen(reader, row, cannot="be packaged any more", purpose="buildrunner package")
         stack.callback(folder.close)  # not before it is recorded: until then nobody may carry the run on
         with_report = with_report or row.options["with_report"]

@@ -28,7 +28,7 @@ def command(run: str | None, state: str, as_json: bool, verbose: bool) -> int:
         from buildrunner.naming import display
         from buildrunner.reports.text import console, print_report, print_running
         from buildrunner.reports.words import time_left
-        from buildrunner.resumable import how_to_go_on
+        from buildrunner.resumable import how_to_go_on, lacking
 
         out = console()
         now = real_state(reader, row)
@@ -39,6 +39,8 @@ def command(run: str | None, state: str, as_json: bool, verbose: bool) -> int:
                 out.print(time_left(left), soft_wrap=True)
         elif now == "interrupted" and row.state == "running":
             out.print(f"its server ended without a word; {how_to_go_on(reader, row)}", soft_wrap=True)
+        elif why := lacking(reader, row):
+            out.print(f"{why}: it cannot be carried on or packaged", soft_wrap=True)
         print_report(out, summarise(reader, row), reader, verbose=verbose)
     finally:
         reader.close()

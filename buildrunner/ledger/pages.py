@@ -5,7 +5,6 @@ deleted stays so: only cells that their page lists are read, and no page of the 
 what the rows mean. The layout is that of https://sqlite.org/fileformat2.html, and so are the names.
 """
 
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -299,16 +298,3 @@ def _record(payload: bytes) -> tuple[Value, ...]:
     if place != len(payload):
         raise Damaged
     return tuple(values)
-
-
-def header_field(path: Path, offset: int) -> int:
-    """Four bytes of a database file's own header, as a number; 0 when it has none."""
-    with suppress(OSError):
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            head = os.read(fd, 100)
-        finally:
-            os.close(fd)
-        if head[:16] == MAGIC and len(head) == 100:
-            return int.from_bytes(head[offset : offset + 4], "big")
-    return 0

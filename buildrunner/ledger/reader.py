@@ -132,7 +132,7 @@ class AttemptRow:
 
 # A script without a SHA-256 could not be read when its attempt began; nobody but its interpreter noticed.
 _MISSING = """
-       CASE WHEN r.outcome = 'exited' AND NOT r.superseded AND a.script_sha256 IS NULL AND instr(j.spec, '"script"')
+       CASE WHEN r.outcome = 'exited' AND NOT r.superseded AND a.script_sha256 IS NULL AND instr(j.spec, '"script":')
        THEN 'missing: its script was not there, or not to be read, when it was to start' END"""
 _RESULTS = f"""
 SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error, {_MISSING}), j.attempt,
@@ -204,7 +204,7 @@ class Reader:
     def runs(self) -> Iterator[RunRow]:
         """All runs, newest first."""
         for row in self._query(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC"):
-            yield _run_row(row)
+            yield self._run_row(row)
 
     def run(self, name: str | None = None) -> RunRow:
         """The run of that name or unambiguous beginning of a name; the one that goes on, else the newest, for None."""
@@ -223,12 +223,27 @@ class Reader:
                 raise UsageError(f"no run is called {name!r}; `buildrunner history` lists them")
             if len(rows) > 1 and rows[0][1] != name:
                 raise UsageError(f"several runs begin with {name!r}; `buildrunner history` lists them")
-        return _run_row(rows[0])
+        return self._run_row(rows[0])
 
     def newest(self, key: str) -> RunRow | None:
         """The newest run of a target."""
         rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE key = ? ORDER BY id DESC LIMIT 1", to_sql(key))
-        return _run_row(rows[0]) if rows else None
+        return self._run_row(rows[0]) if rows else None
+
+    def _run_row(self, row: tuple[Any, ...]) -> RunRow:
+        names = [c.strip() for c in _RUN_COLUMNS.split(",")]
+        data = dict(zip(names, row, strict=True))
+        data["target"], data["key"], data["python"] = map(from_sql, (data["target"], data["key"], data["python"]))
+        try:
+            data["args"] = tuple(json.loads(data["args"]))
+            data["options"] = _Options(json.loads(data["options"]))
+            data["archive"] = json.loads(data["archive"]) if data["archive"] else None
+        except (ValueError, TypeError) as exc:
+            raise LedgerError(f"the ledger's row of run {data['name']} is damaged: {exc}; {store.PERHAPS}") from exc
+        if "state" in data["options"]:
+            data["options"]["state"] = str(self.state)  # where it is now: the folder may have been moved
+        data["wall"] = data["wall"] or 0.0
+        return RunRow(**data)
 
     def files(self, run: RunRow) -> Iterator[str]:
         """Every job's file name."""
@@ -491,20 +506,6 @@ class Reader:
             raise LedgerError(
                 f"cannot read the ledger {self.state / store.DATABASE}: {exc}{store.damage_remedy(exc)}"
             ) from exc
-
-
-def _run_row(row: tuple[Any, ...]) -> RunRow:
-    names = [c.strip() for c in _RUN_COLUMNS.split(",")]
-    data = dict(zip(names, row, strict=True))
-    data["target"], data["key"], data["python"] = map(from_sql, (data["target"], data["key"], data["python"]))
-    try:
-        data["args"] = tuple(json.loads(data["args"]))
-        data["options"] = _Options(json.loads(data["options"]))
-        data["archive"] = json.loads(data["archive"]) if data["archive"] else None
-    except (ValueError, TypeError) as exc:
-        raise LedgerError(f"the ledger's row of run {data['name']} is damaged: {exc}; {store.PERHAPS}") from exc
-    data["wall"] = data["wall"] or 0.0
-    return RunRow(**data)
 
 
 def noted_from_json(text: str | None) -> tuple[Noted, ...]:

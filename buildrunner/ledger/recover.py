@@ -99,7 +99,10 @@ def recover(state: Path, to: Path) -> Recovered:
             raise LedgerError(f"cannot read {display(str(exc.filename))}: {exc.strerror}") from exc
         rescue = _Rescue(carve(pages), journals)
         if not rescue.runs:
-            raise LedgerError(f"nothing in {display(str(path))} can be trusted: no run of it is whole enough")
+            raise LedgerError(
+                f"nothing in {display(str(path))} can be trusted: no run of it is whole enough; move "
+                f"{display(str(state))} away and run anew"
+            )
         with Ledger(to, purpose="buildrunner ledger recover") as ledger:
             runs = rescue.write(ledger)
             for run, (lines, ended) in rescue.unfinished().items():
@@ -116,6 +119,9 @@ def recover(state: Path, to: Path) -> Recovered:
 def _refuse_place(state: Path, to: Path) -> None:
     if state.resolve() in (to.resolve(), *to.resolve().parents):
         raise UsageError(f"{display(str(to))} is in the damaged ledger's own folder: name another one with --to DIR")
+    there = next(place for place in (to.absolute(), *to.absolute().parents) if place.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{display(str(there))} may not be written: name a new folder elsewhere with --to DIR")
     try:
         if to.exists() and any(to.iterdir()):
             raise UsageError(f"{display(str(to))} is there and not empty: name a new folder with --to DIR")
@@ -299,6 +305,7 @@ class _Rescue:
         by_name = {(job.row["run"], job.name): job for job in self.jobs.values()}
         runs = {row["name"]: number for number, row in self.runs.items()}
         for name, journal in self._journals.items():
+            self.lost["runs"] += name not in runs and bool(journal.started)
             for receipt in journal.receipts:
                 job = by_name.get((runs.get(name, 0), receipt.job))
                 if job is None:
@@ -441,6 +448,11 @@ class _Rescue:
         for run, numbers in spans.items():  # those of a run were numbered one after another
             gaps = (n for n in range(min(numbers), max(numbers)) if n not in self.jobs and n not in known)
             result[run] += [None for _ in islice(gaps, _MOST_MISSING)]
+        for run, row in self.runs.items():
+            options = parsed(row["options"])
+            total = options.get("scripts") if isinstance(options, dict) else None
+            if isinstance(total, int) and total < 1 << 32:
+                result[run] += [None] * min(total - len(spans[run]) - len(result[run]), _MOST_MISSING)
         return result
 
     def unfinished(self) -> dict[str, tuple[list[bytes], float]]:

@@ -11,15 +11,14 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from buildrunner.errors import LedgerError, UsageError
-from buildrunner.ledger.pages import header_field
 
 DATABASE = "ledger.db"
 LOCK = "lock"
 PATIENCE = 90.0  # seconds that a lock which another program holds on the file is waited for
 
 
+_QUICKLY_CHECKED = 64 << 20  # bytes; that takes a fifth of a second
 _DAMAGE = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
-_OWNER = 68  # where a database's header has the number of the ledger it is of: `application_id`
 PERHAPS = (
     "`buildrunner ledger check` says more, and `buildrunner ledger recover` takes what can be trusted into a new folder"
 )
@@ -67,21 +66,45 @@ def open_reader(state: Path, *, immutable: bool = False, patience: float = PATIE
     return db
 
 
-def _connect_to_read(path: Path, *, immutable: bool = False, patience: float = 60.0) -> sqlite3.Connection:
+def _connect_to_read(path: Path, *, immutable: bool = False, patience: float = PATIENCE) -> sqlite3.Connection:
     uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{'&immutable=1' if immutable else ''}"
     with ExitStack() as undo:
         db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=patience)
         undo.callback(db.close)
         # SQLite takes any write-ahead log of that name for the database's own, and would write it into it.
-        own = header_field(path, _OWNER)
-        if own and own != db.execute("PRAGMA application_id").fetchone()[0] & 0xFFFFFFFF:
-            raise LedgerError(f"the write-ahead log {path}-wal is not that of the ledger beside it; {PERHAPS}")
+        own = _owner_without_log(uri)
+        if own and own != db.execute("PRAGMA application_id").fetchone()[0]:
+            raise LedgerError(
+                f"the write-ahead log {path}-wal is not that of the ledger beside it: if the ledger was put back "
+                f"from a copy, move the log away; else {PERHAPS}"
+            )
         undo.pop_all()
     return db
 
 
+def _owner_without_log(uri: str) -> int:
+    """The number in the file itself; 0 where there is none to be read.
+
+    Through SQLite, because closing a file that was opened past it would end the locks of every connection this process
+    has to it (fcntl(2)), and whoever closes another one next would take the log away.
+    """
+    with suppress(sqlite3.Error):
+        db = sqlite3.connect(uri if "immutable" in uri else f"{uri}&immutable=1", uri=True)
+        try:
+            number: int = db.execute("PRAGMA application_id").fetchone()[0]
+            return number
+        finally:
+            db.close()
+    return 0
+
+
 def refuse_damaged(db: sqlite3.Connection, path: Path) -> None:
-    """LedgerError when the structure of the file is not whole: whatever it says then may be wrong."""
+    """LedgerError when the structure of the file is not whole: whatever it says then may be wrong.
+
+    Of a large file only `ledger check` looks at every page: here it would take seconds.
+    """
+    if _size(path) > _QUICKLY_CHECKED:
+        return
     with _complaining(f"cannot read the ledger {path}"):
         found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":

@@ -20,7 +20,7 @@ from buildrunner.naming import display
 
 _LOG_BYTES = 16 << 20  # of the write-ahead log between two checkpoints, each of which waits for the disk twice
 _BETWEEN_LOOKS = 0.05  # seconds; looking at the files at every commit would cost a part of what a commit does
-_RESUME = "what was recorded before stays recorded: {}, then `buildrunner resume`"
+_RESUME = "what was recorded before stays recorded: {}, then `{}`"
 
 
 class Writing:
@@ -132,11 +132,16 @@ class Writing:
         name = getattr(exc, "sqlite_errorname", "")
         if name.startswith("SQLITE_BUSY"):
             who = lock.of_database(self.path) or "another program"
-            return f"{who} holds a lock on it, and did so for {store.PATIENCE:g} s; {_RESUME.format(f'end {who}')}"
+            return f"{who} holds a lock on it, and did so for {store.PATIENCE:g} s; {self._resume(f'end {who}')}"
         if name.startswith("SQLITE_READONLY"):
-            return f"{exc}; {_RESUME.format('make it writable')}, or name another folder with --state DIR"
+            return f"{exc}; {self._resume('make it writable')}, or name another folder with --state DIR"
         remedy = "make room" if _is_full(name, self.path.parent) else "see to the disk"
-        return f"{exc}; {_RESUME.format(remedy)}"
+        return f"{exc}; {self._resume(remedy)}"
+
+    def _resume(self, remedy: str) -> str:
+        state = str(self.path.parent)
+        own = "" if state == ".buildrunner" else f" --state {display(state)}"
+        return _RESUME.format(remedy, f"buildrunner resume{own}")
 
     def _stop(self, sentence: str) -> LedgerError:
         self._fault = LedgerError(sentence)

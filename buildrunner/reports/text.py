@@ -167,9 +167,13 @@ def failure_lines(run: RunRow, row: ResultRow, gone: str | None = None) -> Itera
     yield Text(f"    alone: {alone_command(run, row)}")
 
 
+_BOUNDS = ("timeout", "memory", "max_output")
+"""Options without which a script that had to be held could do harm when it is run again."""
+
+
 def alone_command(run: RunRow, row: ResultRow) -> str:
     """The command that runs one job again by itself, as it was run."""
-    words = ["buildrunner", "run", "--no-zip", *_options(run, "python", "cwd", "threads", "output", "state", "timeout")]
+    words = ["buildrunner", "run", "--no-zip", *_options(run, "python", "cwd", "threads", "output", "state", *_BOUNDS)]
     spec = spec_from_json(row.name, row.spec)
     script = spec.script or row.name
     words.append("./" + script if script.startswith("-") else script)
@@ -197,7 +201,8 @@ def _options(run: RunRow, *names: str) -> list[str]:
         elif isinstance(value, list):
             words += [f"--{name}={item}" for item in value]
         elif value != Options.__dataclass_fields__[name].default:
-            words.append(f"--{name}={value:g}s" if name == "timeout" else f"--{name}={value}")
+            option = "--" + name.replace("_", "-")
+            words.append(f"{option}={value:g}s" if name == "timeout" else f"{option}={value}")
     return words
 
 

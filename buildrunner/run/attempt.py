@@ -230,7 +230,7 @@ class Slot:
                 if watch:
                     wait = min(_LONGEST_POLL if wait is None else wait, watch.pause * 1000)
                 ready = self.poller.poll(wait)
-                if watch and watch.over():
+                if watch and not ready and watch.over():
                     self.stop("out_of_memory", 0)
                 if not ready and until is not None and time.monotonic() >= until:
                     if self.kill_at is not None:

@@ -23,7 +23,7 @@ _GROWTH = 4e9  # bytes a second; no tree of processes takes memory faster than t
 _SOONEST, _LATEST = 0.005, 0.1  # seconds between two looks
 _ROUNDS = 10  # looks at most for what forks faster than it is moved
 _BLOCK = 4096  # bytes; what is given back to the disk begins and ends at a multiple
-_LEAST_CUT = 1 << 16  # bytes; less than this is not worth a cut
+_LEAST_GIVEN_BACK = 1 << 16  # bytes; less than this is not worth the effort while the script runs
 _LONGEST_LINE = 4096  # bytes; where lines are no longer than this they are kept whole
 _CHUNK = 1 << 20
 LEFT_OUT = b"[buildrunner: %d bytes were left out here, because of --max-output]\n"  # in the place of what was cut out
@@ -138,7 +138,7 @@ def give_back(path: str, most: int) -> None:
     """Give the middle of a log that has grown too long back to the disk; offsets and the script's writing go on."""
     try:
         size = os.lstat(path).st_size
-        if size < most + _LEAST_CUT:
+        if size < most + _LEAST_GIVEN_BACK:
             return
         fd = _open(path)
     except OSError:
@@ -159,7 +159,7 @@ def give_back(path: str, most: int) -> None:
 def cut(path: str, most: int) -> int:
     """Cut the middle out of a log of an ended script, with a line in its place; returns how many bytes are gone."""
     try:
-        if os.lstat(path).st_size < most + _LEAST_CUT:
+        if os.lstat(path).st_size < most + _LONGEST_LINE:
             return 0
         fd = _open(path)
     except OSError:

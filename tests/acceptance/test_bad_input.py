@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from buildrunner.errors import UsageError
+from buildrunner.server import BuildServer
+
 pytestmark = pytest.mark.acceptance
 
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24
@@ -489,3 +492,16 @@ def test_s42_names_that_look_like_each_others_logs(workspace: Any) -> None:
     for name in ("a", "a.1", "A"):
         assert workspace.run("logs", name, "--attempt", "1").stdout == name.encode()
     assert len(list(Path(workspace.path, "python_output", "logs").iterdir())) == len(names) * 2 * 2
+
+
+def test_a_script_whose_mode_changed_is_the_same_script(workspace: Any) -> None:
+    workspace.scripts(a="import os; os.chmod('src/b.py', 0o755); os.link('src/b.py', 'other')", b="pass")
+    done = workspace.json("-j", "1", "--order", "name")
+    assert "changed after the run had begun" not in done.err
+
+
+@pytest.mark.parametrize("option", ["memory", "max_output"])
+@pytest.mark.parametrize("value", ["1G", 1e9, -1])
+def test_a_limit_that_is_no_number_of_bytes_is_refused(option: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"--{option.replace('_', '-')}"):
+        BuildServer("tests", **{option: value})

@@ -262,7 +262,9 @@ def test_a_full_disk_stops_with_a_remedy_and_loses_nothing(small_disk: Path) -> 
         ran(ledger, run, "a", 1.0)
         before = list(ledger.results(run))
         filler = fill(small_disk)
-        with pytest.raises(LedgerError, match=r"cannot be written: .*full.* make room, then `buildrunner resume`"):
+        with pytest.raises(
+            LedgerError, match=r"cannot be written: .*full.* make room, then `buildrunner resume --state "
+        ):
             add_run(ledger, *(f"{number}-" + "x" * 200 for number in range(2000)), name="too-much")
         filler.unlink()
         assert list(ledger.results(run)) == before

@@ -385,3 +385,27 @@ def test_what_was_deleted_is_not_taken(merged: Path) -> None:
     carved = carve(Pages(merged / store.DATABASE))
     assert not any("-7001-" in key or "-7002-" in key for key in carved.rows["attempts"])
     assert all(row["job"] > 2 * JOBS for rows in carved.rows["receipts"].values() for row in rows)
+
+
+def test_a_run_that_is_not_whole_is_not_carried_on_or_packaged(workspace: Any) -> None:
+    """What it left is better than what a part of it would put in its place."""
+    workspace.scripts(**{f"s{n}": f"print({n})" for n in range(6)})
+    workspace.run("run", "src", "-q")
+    packed = (workspace.path / "result.zip").read_bytes()
+    database = sqlite3.connect(workspace.path / ".buildrunner/ledger.db")
+    with database:  # as damage to the pages of its end would leave it
+        for table, column in (("receipts", "job"), ("attempts", "job"), ("jobs", "id")):
+            database.execute(f"DELETE FROM {table} WHERE {column} > 4")
+    database.close()
+    said = workspace.run("ledger", "recover").out
+    state = ("--state", ".buildrunner-recovered")
+    assert workspace.run("status", "--json", *state).document["totals"]["jobs"] == 4
+    assert "2 scripts of it not in the record any more: run its target anew" in said
+    for verb in ("resume", "package"):
+        refused = workspace.run(verb, *state, code=2).err
+        assert "2 of its 6 scripts are not in the record any more; start a new run" in refused
+    assert (
+        "2 of its 6 scripts are not in the record any more: it cannot be carried on"
+        in workspace.run("status", *state).out
+    )
+    assert (workspace.path / "result.zip").read_bytes() == packed

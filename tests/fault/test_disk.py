@@ -86,7 +86,7 @@ def test_s51_a_full_disk_stops_the_run_and_resume_goes_on(
     workspace.open("gate")
     done = workspace.finish(run, code=3)
     assert "the ledger small/state/ledger.db cannot be written" in done.out
-    assert "make room, then `buildrunner resume`" in done.out
+    assert "make room, then `buildrunner resume --state small/state`" in done.out
     assert "2 passed" in done.out
     assert workspace.left() == [], "what ran was ended"
 

@@ -194,7 +194,7 @@ def test_logs_of_a_capped_script_say_what_is_left_out_while_it_runs(workspace: A
     assert b"\0" not in shown.stdout
     assert shown.stdout.startswith(b"0\n1\n")
     assert shown.stdout.endswith(b"last\n")
-    assert "bytes are left out (--max-output)" in shown.err
+    assert shown.stdout.count(b" bytes were left out here, because of --max-output]\n") == 1
     workspace.open("gate")
     workspace.finish(run, code=0)
 

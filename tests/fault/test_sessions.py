@@ -188,3 +188,18 @@ def test_a_ledger_of_the_first_schema_keeps_its_wall_times(workspace: Any) -> No
         "run-1": (4.5, None), "run-2": (2.5, 100.0), "run-3": (3.5, None),
     }  # fmt: skip
     reader.close()
+
+
+def test_what_an_attempt_left_that_the_record_lost_is_in_nobodys_way(workspace: Any) -> None:
+    """As after a power cut: the files are there, and the record knows of no attempt that could have left them."""
+    leave = "import os; open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/left', 'w').write('x')"
+    workspace.scripts(**{f"a{n}": leave for n in range(4)})
+    workspace.run("run", "src")
+    database = sqlite3.connect(workspace.path / ".buildrunner/ledger.db")
+    with database:
+        database.execute("DELETE FROM receipts")
+        database.execute("DELETE FROM attempts")
+        database.execute("UPDATE jobs SET state = 'waiting', attempt = NULL, attempts = 0")
+        database.execute("UPDATE runs SET state = 'interrupted', exit_code = NULL, archive = NULL")
+    database.close()
+    assert "4 passed" in workspace.run("resume").out

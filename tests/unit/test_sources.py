@@ -82,7 +82,8 @@ def test_what_python_finds_first_is_taken(tmp_path: Path, write: Any) -> None:
     assert list(Sources(str(tmp_path)).of("s.py")[1]) == ["m/", "n.py", "p/"]
 
 
-def test_a_change_anywhere_in_a_package_shows(tmp_path: Path, write: Any) -> None:
+def test_a_change_anywhere_in_a_package_shows(tmp_path: Path, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_TRUSTED", 0.0)
     write(s="import pkg", pkg__deep__er="1")
     seen = Sources(str(tmp_path))
     before = seen.of("s.py")[1]
