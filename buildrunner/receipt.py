@@ -81,7 +81,7 @@ class Receipt:
                 outputs=tuple(OutputFile(path=p, size=n, sha256=h) for p, n, h in outputs) if outputs else (),
                 skipped_outputs=skipped_outputs or (),
                 error=error,
-                truncated=tuple((stream, int(count)) for stream, count in truncated),
+                truncated=tuple((stream, int(count)) for stream, count in truncated) if truncated else (),
             )
         except (TypeError, ValueError) as exc:
             raise ReceiptError(f"a worker sent something that is no receipt: {exc}") from exc

@@ -195,7 +195,7 @@ def _read(path: str, wanted: int) -> tuple[str, bytes]:
         while part := os.read(fd, _CHUNK):
             digest.update(part)
             if len(text) < wanted:
-                text += part
+                text = text + part if text else part
         return digest.hexdigest(), text
     finally:
         os.close(fd)
