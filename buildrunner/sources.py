@@ -170,7 +170,7 @@ def changed_modules(then: Modules, now: Modules) -> str | None:
     """What became of a script's modules, in words; None when they are the same.
 
     >>> changed_modules({"a.py": "1", "b/": "2"}, {"a.py": "3", "c.py": "4"})
-    'its module a.py changed, its module c.py is new, its package b is gone'
+    'its module a.py changed, its package b is gone, its module c.py is new'
     """
     became = [(place, "is gone" if place not in now else "changed") for place in then if now.get(place) != then[place]]
     became += [(place, "is new") for place in now if place not in then]

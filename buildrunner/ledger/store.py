@@ -11,6 +11,7 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from buildrunner.errors import LedgerError, UsageError
+from buildrunner.ledger import lock
 
 DATABASE = "ledger.db"
 LOCK = "lock"
@@ -30,7 +31,7 @@ def open_writer(state: Path) -> sqlite3.Connection:
     A ledger that is damaged, or newer than this program, is refused before anything of it is changed.
     """
     path = state / DATABASE
-    with _complaining(f"cannot use the ledger {path}", "; name another folder with --state DIR") as undo:
+    with _complaining(f"cannot use the ledger {path}", "; name another folder with --state DIR", path) as undo:
         _refuse_unusable(state)
         db = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE)
         undo.callback(db.close)
@@ -170,13 +171,21 @@ def new_database(path: str, *, version: int | None = None) -> sqlite3.Connection
 
 
 @contextmanager
-def _complaining(what: str, remedy: str = "") -> Iterator[ExitStack]:
+def _complaining(what: str, remedy: str = "", written: Path | None = None) -> Iterator[ExitStack]:
     """What SQLite has to complain of becomes a LedgerError, after whatever was begun is undone."""
     try:
         with ExitStack() as undo:
             yield undo
     except (sqlite3.Error, UnicodeDecodeError) as exc:  # the latter from a message about damaged text
+        if written and getattr(exc, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+            raise LedgerError(f"{what}: {busy(written)}, or{remedy.removeprefix(';')}") from exc
         raise LedgerError(f"{what}: {exc}{damage_remedy(exc) or remedy}") from exc
+
+
+def busy(path: Path) -> str:
+    """Who kept the writer out for as long as it had patience, and what to do about it."""
+    who = lock.of_database(path) or "another program"
+    return f"{who} holds a lock on it, and did so for {PATIENCE:g} s; end {who}"
 
 
 def damage_remedy(exc: Exception) -> str:
@@ -249,8 +258,10 @@ def _migrations() -> list[str]:
 def refuse_version(path: Path, found: int) -> NoReturn:
     """LedgerError about a schema that is not the one this program works with."""
     known = len(_migrations())
-    if not found:
+    if not found and not _size(path):
         _refuse_half_made(path)
+    if not found:
+        raise LedgerError(f"the ledger {path} is damaged: it has no schema; {PERHAPS}")
     if found > known:
         raise LedgerError(
             f"the ledger {path} has schema {found}, newer than this version of buildrunner knows ({known}); "

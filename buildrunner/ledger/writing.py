@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from buildrunner.errors import LedgerError
-from buildrunner.ledger import lock, store
+from buildrunner.ledger import store
 from buildrunner.naming import display
 
 _LOG_BYTES = 16 << 20  # of the write-ahead log between two checkpoints, each of which waits for the disk twice
@@ -131,8 +131,8 @@ class Writing:
         """What SQLite complains of, and the remedy."""
         name = getattr(exc, "sqlite_errorname", "")
         if name.startswith("SQLITE_BUSY"):
-            who = lock.of_database(self.path) or "another program"
-            return f"{who} holds a lock on it, and did so for {store.PATIENCE:g} s; {self._resume(f'end {who}')}"
+            why, _, end = store.busy(self.path).partition("; ")
+            return f"{why}; {self._resume(end)}"
         if name.startswith("SQLITE_READONLY"):
             return f"{exc}; {self._resume('make it writable')}, or name another folder with --state DIR"
         remedy = "make room" if _is_full(name, self.path.parent) else "see to the disk"
