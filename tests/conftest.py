@@ -25,6 +25,15 @@ ROOT = Path(__file__).resolve().parents[1]
 MARK = "WORKSPACE_OF_A_TEST"
 """Environment variable that everything started in a workspace inherits, and by which it is found again."""
 
+WITHOUT_GROUPS = """\
+import sys
+from pathlib import Path
+from buildrunner import machine
+machine._GROUPS = Path("/nowhere")
+from buildrunner.__main__ import main
+sys.exit(main())
+"""
+
 T = TypeVar("T")
 
 for _number in (signal.SIGINT, signal.SIGHUP):  # what a background shell ignores, programs started below would too
@@ -88,6 +97,7 @@ class Workspace:
         self.source = path / "src"
         self.source.mkdir()
         self.started: list[subprocess.Popen[bytes]] = []
+        self.groups = True  # whether the program finds control groups, which do what other means do elsewhere
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("BUILDRUNNER_", "PYTHON"))}
         for name in ("VIRTUAL_ENV", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "CI", "GITHUB_ACTIONS", "SOURCE_DATE_EPOCH"):
             inherited.pop(name, None)
@@ -137,7 +147,8 @@ class Workspace:
 
     def start(self, *arguments: str | bytes | Path, env: dict[str, str] | None = None, **popen: Any) -> Any:
         """Start the program; the test's end kills it if nothing else did."""
-        return self.start_python("-m", "buildrunner", *arguments, env=env, **popen)
+        how = ("-m", "buildrunner") if self.groups else ("-c", WITHOUT_GROUPS)
+        return self.start_python(*how, *arguments, env=env, **popen)
 
     def start_python(self, *arguments: str | bytes | Path, env: dict[str, str] | None = None, **popen: Any) -> Any:
         """Start Python with any arguments, in the workspace."""
@@ -152,14 +163,6 @@ class Workspace:
         )
         self.started.append(process)
         return process
-
-    def start_without_groups(self, *arguments: str | bytes | Path) -> Any:
-        """Start the program where it finds no control groups to make others in."""
-        program = (
-            "import sys; from pathlib import Path; from buildrunner import machine; "
-            "machine._GROUPS = Path('/nowhere'); from buildrunner.__main__ import main; sys.exit(main())"
-        )
-        return self.start_python("-c", program, *arguments)
 
     def finish(self, process: Any, *, code: int | None = None, seconds: float = 300.0) -> Done:
         """Wait for a started program's end, and for this exit code if one is given."""
@@ -253,6 +256,12 @@ def workspace(tmp_path: Path, caches: Path) -> Iterator[Workspace]:
             shown.append(f"{pid}: {Path(f'/proc/{pid}/cmdline').read_bytes()!r}")
             os.kill(pid, signal.SIGKILL)
     assert not shown, "left running: " + ", ".join(shown)
+
+
+@pytest.fixture
+def without_groups(workspace: Workspace) -> None:
+    """The program finds no control groups, before other fixtures start it."""
+    workspace.groups = False
 
 
 @pytest.fixture(name="wait_until", scope="session")

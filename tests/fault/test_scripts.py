@@ -293,7 +293,8 @@ def test_s37_an_output_that_grows_for_ever_ends(workspace: Any) -> None:
     """What a script left running makes a file longer, faster than it can be hashed: the attempt ends all the same."""
     put(workspace, "grower.py")
     grew = workspace.path / "grew"
-    run = workspace.start_without_groups("run", "src", "--json", "--no-zip", "--", grew)  # in one it would be ended
+    workspace.groups = False
+    run = workspace.start("run", "src", "--json", "--no-zip", "--", grew)  # in one it would be ended
     done = workspace.finish(run, code=0)
     result = done.results["grower.py"]
     assert (result["state"], result["outputs"]) == ("passed", ["python_output/files/grower.py/grows"])

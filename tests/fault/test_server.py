@@ -40,7 +40,7 @@ def ended(workspace: Any) -> list[str]:
 
 
 def test_s01_a_killed_server_takes_everything_along_and_resume_does_the_rest(
-    workspace: Any, half_done: Any, wait_until: Any, alive: Any
+    workspace: Any, without_groups: None, half_done: Any, wait_until: Any, alive: Any
 ) -> None:
     below = processes_below(workspace, half_done.pid)
     assert len(below) == 4

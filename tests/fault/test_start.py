@@ -50,6 +50,7 @@ def test_a_grandchild_without_an_environment_is_gone_when_its_script_is(
     workspace: Any, wait_until: Any, alive: Any
 ) -> None:
     """It carries no attempt's id, so nothing but its process group leads to it while the run goes on."""
+    workspace.groups = False  # which would do it too
     workspace.script("a.sh", "env -i sleep 600 & until grep -q sleep /proc/$!/comm; do :; done; echo $!\n")
     workspace.scripts(b=workspace.until("gate"))
     run = workspace.start("run", "src", "-j", "2", "--no-zip")

@@ -108,7 +108,8 @@ def test_s13_without_control_groups_the_attempts_id_finds_it(workspace: Any, wai
     """What keeps its environment; what hides it too lives until the run ends."""
     keeping = HIDDEN.replace("{})", "os.environ)")
     workspace.scripts(a=keeping, b=HIDDEN, c=workspace.until("gate"))
-    run = workspace.start_without_groups("run", "src", "--json", "-j", "2")
+    workspace.groups = False
+    run = workspace.start("run", "src", "--json", "-j", "2")
     for _ in range(2):
         wait_until(lambda: b": ok" in run.stderr.readline())
     wait_until(lambda: not alive(pid_of(workspace, "a.py")), 30.0, "the daemon's end while the run goes on")
@@ -120,7 +121,8 @@ def test_s13_without_control_groups_the_attempts_id_finds_it(workspace: Any, wai
 
 def test_s21_without_control_groups_memory_is_looked_at_all_the_same(workspace: Any) -> None:
     workspace.scripts(a="x = []\nwhile True: x.append(bytearray(b'x') * (1 << 20))\n")
-    run = workspace.start_without_groups("run", "src", "--json", "--memory", "100M")
+    workspace.groups = False
+    run = workspace.start("run", "src", "--json", "--memory", "100M")
     assert workspace.finish(run, code=1).results["a.py"]["outcome"] == "out_of_memory"
 
 

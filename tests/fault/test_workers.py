@@ -270,6 +270,7 @@ def test_s13_a_daemon_in_a_session_of_its_own_outlives_neither_attempt_nor_run(
     workspace: Any, wait_until: Any, alive: Any
 ) -> None:
     """It still holds the script's stdout and stderr, too: the attempt ends when the script does."""
+    workspace.groups = False  # which would do it too
     workspace.scripts(a=DAEMON, b=workspace.until("gate"))
     run = workspace.start("run", "src", "--json", "-j", "2")
     wait_until(lambda: b"a.py: ok" in run.stderr.readline())
