@@ -189,10 +189,11 @@ def _read(path: str, wanted: int) -> tuple[str, bytes]:
     """The SHA-256 of a file's content, and its beginning as far as it is `wanted`, in whole chunks. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):  # a device may have no end
-            raise FileNotFoundError(path)
-        digest, text = hashlib.sha256(), b""
-        while part := os.read(fd, _CHUNK):
+        digest, text, size = hashlib.sha256(), b"", 0
+        while part := os.pread(fd, _CHUNK, size):  # what is no file is refused by it; but for devices
+            if not size and len(part) == _CHUNK and not stat.S_ISREG(os.fstat(fd).st_mode):  # one may have no end
+                raise FileNotFoundError(path)
+            size += len(part)
             digest.update(part)
             if len(text) < wanted:
                 text = text + part if text else part

@@ -33,6 +33,23 @@ _OURS = {store.DATABASE + end for end in ("", "-wal", "-shm", "-journal")}
 _OURS |= {store.LOCK, ADDRESS, ADDRESS + ".new", "runs", ".gitignore"}
 _OLDER = store.DATABASE + ".schema-"  # copies made before the schema changed
 _MADE_BY_THE_SYSTEM = {"lost+found"}
+
+
+def _inserts(into: str, *columns: str) -> dict[int, str]:
+    """Statements that insert the first so many columns of a row."""
+    return {
+        count: f"{into} ({', '.join(columns[:count])}) VALUES ({', '.join('?' * count)})"
+        for count in range(1, len(columns) + 1)
+    }
+
+
+# What is rarely there comes last.
+_ATTEMPT = _inserts("INSERT INTO attempts", "id", "job", "number", "worker", "script_sha256", "modules")
+_RECEIPT = _inserts(
+    "INSERT OR IGNORE INTO receipts", "attempt", "job", "number", "worker", "mode", "outcome", "started", "seconds",
+    "cpu_seconds", "checksum", "superseded", "exit_code", "max_rss", "outputs", "signal", "error", "skipped",
+    "truncated",
+)  # fmt: skip
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -128,10 +145,8 @@ class Ledger(Reader):
         self, job: int, attempt: Attempt, script_sha256: str | None, modules: Mapping[str, str] | None = None
     ) -> None:
         """Record an attempt, with what it is about to run, and make it its job's current one."""
-        self._cursor.execute(
-            "INSERT INTO attempts (id, job, number, worker, script_sha256, modules) VALUES (?, ?, ?, ?, ?, ?)",
-            (attempt.id, job, attempt.number, attempt.worker, script_sha256, _encode(modules) if modules else None),
-        )
+        values = (attempt.id, job, attempt.number, attempt.worker, script_sha256, _encode(modules) if modules else None)
+        self._insert(_ATTEMPT, values)
         self._cursor.execute(
             "UPDATE jobs SET state = 'running', attempt = ?, attempts = ? WHERE id = ?",
             (attempt.id, attempt.number, job),
@@ -164,14 +179,19 @@ class Ledger(Reader):
             skipped = json.dumps(receipt.skipped_outputs)
         if receipt.truncated:
             truncated = json.dumps(receipt.truncated)
-        self._cursor.execute(
-            "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (receipt.attempt, job, receipt.number, receipt.worker, receipt.mode, receipt.outcome.value,
-             receipt.exit_code, receipt.signal, receipt.started, receipt.seconds, receipt.cpu_seconds,
-             receipt.max_rss_bytes, outputs, skipped, to_sql_or_none(receipt.error), receipt.checksum(),
-             0 if accepted else 1, truncated),
-        )  # fmt: skip
+        values = (receipt.attempt, job, receipt.number, receipt.worker, receipt.mode, receipt.outcome.value,
+                  receipt.started, receipt.seconds, receipt.cpu_seconds, receipt.checksum(), 0 if accepted else 1,
+                  receipt.exit_code, receipt.max_rss_bytes, outputs, receipt.signal, to_sql_or_none(receipt.error),
+                  skipped, truncated)  # fmt: skip
+        self._insert(_RECEIPT, values)
         return accepted == 1
+
+    def _insert(self, statements: Mapping[int, str], values: tuple[Any, ...]) -> None:
+        """Insert a row without the null values at its end: each would cost more than a number or a text does."""
+        count = len(values)
+        while values[count - 1] is None:
+            count -= 1
+        self._cursor.execute(statements[count], values[:count])
 
     def set_states(self, jobs: Iterable[int], state: JobState, error: str | None = None) -> None:
         """Move jobs that are not running to another state."""
