@@ -12,23 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from buildrunner.control import ADDRESS
-from buildrunner.errors import LedgerError, UsageError
-from buildrunner.job import Attempt, Cwd, JobSpec, JobState
+from buildrunner.errors import UsageError
+from buildrunner.job import Attempt, JobSpec, JobState
 from buildrunner.ledger import place, store
 from buildrunner.ledger.lock import Lock
-from buildrunner.ledger.reader import AttemptRow, Noted, Reader, ResultRow, RunRow
+from buildrunner.ledger.reader import Reader
+from buildrunner.ledger.rows import AttemptRow, Noted, ResultRow, RunRow, spec_from_json, spec_to_json
 from buildrunner.ledger.store import to_sql, to_sql_or_none
 from buildrunner.ledger.writing import Writing
 from buildrunner.naming import display
 from buildrunner.receipt import Receipt
 from buildrunner.removal import remove_tree
 
-__all__ = ["AttemptRow", "Ledger", "Noted", "Reader", "ResultRow", "RunRow"]
+__all__ = ["AttemptRow", "Ledger", "Noted", "Reader", "ResultRow", "RunRow", "spec_from_json"]
 
-_SPEC_DEFAULTS = tuple(
-    (name, getattr(JobSpec(name=""), name))
-    for name in ("command", "script", "args", "env", "cwd", "priority", "after", "timeout", "retries")
-)
 _OURS = {store.DATABASE + end for end in ("", "-wal", "-shm", "-journal")}
 _OURS |= {store.LOCK, ADDRESS, ADDRESS + ".new", "runs", ".gitignore"}
 _OLDER = store.DATABASE + ".schema-"  # copies made before the schema changed
@@ -133,7 +130,7 @@ class Ledger(Reader):
             run = cursor.lastrowid
             self.db.executemany(
                 "INSERT INTO jobs (run, name, file, spec, state) VALUES (?, ?, ?, ?, 'waiting')",
-                ((run, to_sql(spec.name), file, _spec_to_json(spec)) for spec, file in specs),
+                ((run, to_sql(spec.name), file, spec_to_json(spec)) for spec, file in specs),
             )
         return self.run(name)
 
@@ -212,9 +209,7 @@ class Ledger(Reader):
 
     def set_specs(self, specs: Iterable[tuple[int, JobSpec]]) -> None:
         """Let jobs be another thing from now on."""
-        self.db.executemany(
-            "UPDATE jobs SET spec = ? WHERE id = ?", ((_spec_to_json(spec), job) for job, spec in specs)
-        )
+        self.db.executemany("UPDATE jobs SET spec = ? WHERE id = ?", ((spec_to_json(spec), job) for job, spec in specs))
 
     def set_arguments(self, run: RunRow, args: tuple[str, ...]) -> None:
         """Let what still runs of a run have these arguments: from now on it may be a mixed one, which is recorded."""
@@ -259,31 +254,6 @@ class Ledger(Reader):
         needed = {name for (name,) in self._query("SELECT name FROM runs WHERE state != 'finished'")}
         for name in set(folders) - needed:
             remove_tree(str(self.state / "runs" / name))
-
-
-def spec_from_json(name: str, text: str) -> JobSpec:
-    """The spec of a recorded job. LedgerError when the text is none."""
-    try:
-        return _decoded_spec(name, text)
-    except (ValueError, TypeError, AttributeError) as exc:
-        raise LedgerError(f"the spec of {display(name)} in the ledger is damaged: {exc}; {store.PERHAPS}") from exc
-
-
-def _decoded_spec(name: str, text: str) -> JobSpec:
-    data = json.loads(text)
-    for field in ("command", "args", "after"):
-        if field in data:
-            data[field] = tuple(data[field])
-    if "cwd" in data:
-        data["cwd"] = Cwd(data["cwd"])
-    if "env" in data:
-        data["env"] = tuple((key, value) for key, value in data["env"])
-    return JobSpec(name=name, **data)
-
-
-def _spec_to_json(spec: JobSpec) -> str:
-    data = {f: v for f, default in _SPEC_DEFAULTS if (v := getattr(spec, f)) != default}
-    return _encode(data)
 
 
 def strangers(state: Path) -> list[str]:

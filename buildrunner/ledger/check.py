@@ -5,33 +5,34 @@ mends nothing. A receipt is checked to the last bit; what has no checksum (a run
 script's hash) only for having the form it was written in.
 """
 
-import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildrunner.errors import LedgerError, ReceiptError
+from buildrunner.errors import LedgerError
 from buildrunner.job import JobState, Outcome
 from buildrunner.ledger import Reader, spec_from_json, store
-from buildrunner.ledger.reader import Noted, noted_from_json
+from buildrunner.ledger.rows import (
+    RECEIPT_COLUMNS,
+    UNREADABLE,
+    are_modules,
+    is_sha256,
+    noted_or_none,
+    parsed,
+    receipt_of,
+    repeated,
+)
 from buildrunner.ledger.store import from_sql
 from buildrunner.naming import is_file_name_of
-from buildrunner.receipt import Receipt
 from buildrunner.run.wire import parse_journal_line
 
 _RUN_STATES = ("running", "finished", "interrupted", "cancelled")
 _TABLES = ("runs", "jobs", "attempts", "receipts")
-RECEIPT_COLUMNS = (
-    "attempt", "number", "worker", "mode", "outcome", "exit_code", "signal", "started", "seconds", "cpu_seconds",
-    "max_rss", "outputs", "skipped", "error", "truncated",
-)  # fmt: skip
-"""Of a row of receipts, what the receipt is made of beside its job's name, in the order in which a worker sends it."""
 _MOST_MESSAGES = 1000  # of SQLite about one file; a file so broken needs no longer list
-UNREADABLE = (ReceiptError, ValueError, TypeError, AttributeError)
 _GIVES_UP = (sqlite3.Error, UnicodeDecodeError)  # the latter from a message about damaged text
 
 
@@ -249,20 +250,6 @@ def _may_be(state: str, outcome: str | None, *, again: bool) -> bool:
             return state in list(JobState) and (outcome != Outcome.OK or again)
 
 
-def noted_or_none(changed: Any) -> tuple[Noted, ...] | None:
-    """What is noted about a job's changes; None when that cannot be read."""
-    try:
-        noted = noted_from_json(changed)
-        return noted if all(isinstance(part, str) for one in noted for part in one) else None
-    except (ValueError, TypeError):
-        return None
-
-
-def repeated(changed: Any) -> set[str]:
-    """The attempts after which the job was to be run again because its script had changed."""
-    return {noted.attempt for noted in noted_or_none(changed) or () if noted.decision == "rerun"}
-
-
 def _attempts(db: sqlite3.Connection) -> Iterator[Problem]:
     for (
         name,
@@ -329,36 +316,8 @@ def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(**where, text=f"receipt {receipt.number} has another checksum than when it was recorded")
 
 
-def receipt_of(job: str, columns: Sequence[Any]) -> Receipt:
-    """The receipt a row was made of, from its `RECEIPT_COLUMNS`; raises one of UNREADABLE when it is none."""
-    attempt, *values, outputs, skipped, error, truncated = columns
-    told = None if error is None else from_sql(error)
-    left = json.loads(outputs or "[]"), tuple(json.loads(skipped or "[]"))
-    cut = tuple((stream, count) for stream, count in json.loads(truncated or "[]"))
-    return Receipt.from_wire((from_sql(attempt), job, *values, *left, told, cut))
-
-
-def parsed(text: Any) -> Any:
-    """What JSON says, None when it is none."""
-    try:
-        return json.loads(text)
-    except (ValueError, TypeError):
-        return None
-
-
 def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
-
-
-def is_sha256(text: Any) -> bool:
-    """Whether this can be a SHA-256 in hex."""
-    return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
-
-
-def are_modules(text: Any) -> bool:
-    """Whether this can be what is recorded of a script's modules."""
-    value = parsed(text)
-    return text == "null" or (isinstance(value, dict) and bool(value) and all(map(is_sha256, value.values())))
 
 
 def _short(value: Any) -> str:

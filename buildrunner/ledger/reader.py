@@ -7,158 +7,32 @@ import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import UNSPENT, JobState, Outcome, made_at
 from buildrunner.ledger import lock, store
+from buildrunner.ledger.rows import (
+    ATTEMPTS,
+    RESULTS,
+    RUN_COLUMNS,
+    TAKEN_BACK,
+    AttemptRow,
+    ResultRow,
+    RunRow,
+    decoding,
+    noted_from_json,
+    result_row,
+    run_row,
+)
 from buildrunner.ledger.store import from_sql, to_sql
 from buildrunner.naming import bare
-from buildrunner.receipt import OutputFile
 
-_RUN_COLUMNS = (
-    "id, name, state, target, key, args, options, jobs, python, started, finished, wall, session, exit_code, archive"
-)
 _HISTORY_RUNS = 5  # of each job
 _HISTORY_RUNS_AT_MOST = 50  # looked through for them
 _LOOKED_UP = 500  # jobs; of a run's more than that all are read
 _UNSPENT = ", ".join(f"'{outcome}'" for outcome in sorted(UNSPENT))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRow:
-    """A run as recorded. Times in seconds, stamps in seconds since the epoch (UTC).
-
-    A run that is resumed has several sessions. `session` is when the one began that goes on or was cut off, None when
-    the last one ended in order; `wall` is the seconds of all sessions before that one, of all of them when it is None.
-    """
-
-    id: int
-    name: str
-    state: str
-    target: str
-    key: str
-    args: tuple[str, ...]
-    options: dict[str, Any]
-    jobs: int
-    python: str
-    started: float
-    finished: float | None
-    wall: float
-    session: float | None
-    exit_code: int | None
-    archive: dict[str, Any] | None
-
-    @property
-    def workers(self) -> int:
-        """How many worker processes it had."""
-        count: int = self.options["workers"]
-        return count
-
-
-class Noted(NamedTuple):
-    """What was found when a run was carried on: how what an attempt had run had changed, and what followed from that.
-
-    `decision` is `rerun` (the job was run again) or `keep` (its result stayed).
-    """
-
-    attempt: str
-    decision: str
-    what: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultRow:
-    """A job with its last attempt's receipt, as far as there is one.
-
-    `modules` are what the script imports from its folder, with their SHA-256; None where nobody looked. `noted` is in
-    the order in which it was found.
-    """
-
-    id: int
-    name: str
-    file: str
-    spec: str
-    state: JobState
-    attempts: int
-    lost: int
-    error: str | None
-    attempt: str | None
-    worker: int | None
-    script_sha256: str | None
-    modules: dict[str, str] | None
-    noted: tuple[Noted, ...]
-    mode: str | None
-    outcome: Outcome | None
-    exit_code: int | None
-    signal: int | None
-    started: float | None
-    seconds: float | None
-    total_seconds: float
-    cpu_seconds: float | None
-    max_rss_bytes: int | None
-    outputs: tuple[OutputFile, ...]
-    skipped_outputs: tuple[str, ...]
-    truncated: tuple[tuple[str, int], ...]
-
-    @property
-    def outdated(self) -> str | None:
-        """What had changed since its last attempt when the run was carried on and the result was kept."""
-        last = self.noted[-1] if self.noted else None
-        return last.what if last and last.decision == "keep" and last.attempt == self.attempt else None
-
-    @property
-    def repeats(self) -> list[Noted]:
-        """Each time it was run again because something had changed."""
-        return [noted for noted in self.noted if noted.decision == "rerun"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRow:
-    """An attempt: the number of its run in the ledger, its id and number, and its job with this attempt's receipt.
-
-    `superseded`: its receipt came when it was no longer its job's current attempt, and changed nothing.
-    """
-
-    run: int
-    id: str
-    number: int
-    superseded: bool
-    result: ResultRow
-
-
-# A script without a SHA-256 could not be read when its attempt began; nobody but its interpreter noticed.
-_MISSING = """
-       CASE WHEN r.outcome = 'exited' AND NOT r.superseded AND a.script_sha256 IS NULL AND instr(j.spec, '"script":')
-       THEN 'missing: its script was not there, or not to be read, when it was to start' END"""
-_RESULTS = f"""
-SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, j.error, {_MISSING}), j.attempt,
-       a.worker, a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
-       CASE WHEN j.attempts <= 1 THEN coalesce(r.seconds, 0)
-            ELSE (SELECT total(seconds) FROM receipts WHERE job = j.id AND NOT superseded) END,
-       r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated
-FROM jobs j
-LEFT JOIN attempts a ON a.id = j.attempt
-LEFT JOIN receipts r ON r.attempt = j.attempt
-WHERE j.run = ?
-"""
-
-_ATTEMPTS = f"""
-SELECT j.run, a.id, a.number, coalesce(r.superseded, 0),
-       j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, {_MISSING}), a.id, a.worker,
-       a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
-       coalesce(r.seconds, 0),
-       r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated
-FROM {{}} a JOIN jobs j ON j.id = a.job LEFT JOIN receipts r ON r.attempt = a.id
-"""
-# An attempt that was taken back has no row; should a receipt of it come all the same, that is kept.
-_TAKEN_BACK = """
-(SELECT attempt AS id, job, number, worker, NULL AS script_sha256, NULL AS modules FROM receipts
- WHERE attempt NOT IN (SELECT id FROM attempts))
-"""
 
 
 class Reader:
@@ -180,7 +54,7 @@ class Reader:
         return cls(state, db)
 
     @classmethod
-    def glance(cls, state: Path, *, patience: float = 60.0) -> "Reader | None":
+    def glance(cls, state: Path, *, patience: float = store.PATIENCE) -> "Reader | None":
         """Read without making the files SQLite wants beside the database; None where it cannot be read without."""
         path = store.require(state)
         log = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0
@@ -203,19 +77,19 @@ class Reader:
 
     def runs(self) -> Iterator[RunRow]:
         """All runs, newest first."""
-        for row in self._query(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY id DESC"):
-            yield self._run_row(row)
+        for row in self._query(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY id DESC"):
+            yield run_row(self.state, row)
 
     def run(self, name: str | None = None) -> RunRow:
         """The run of that name or unambiguous beginning of a name; the one that goes on, else the newest, for None."""
         if name is None:  # what goes on may be an older one that was resumed
             first = "state = 'running' DESC, " if self.alive() else ""
-            rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY {first}id DESC LIMIT 1")
+            rows = self._query(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY {first}id DESC LIMIT 1")
             if not rows:
                 raise UsageError(f"no run is recorded in {self.state}")
         else:
             rows = self._query(
-                f"SELECT {_RUN_COLUMNS} FROM (SELECT ? AS asked) JOIN runs "
+                f"SELECT {RUN_COLUMNS} FROM (SELECT ? AS asked) JOIN runs "
                 "ON substr(name, 1, length(asked)) = asked ORDER BY name = asked DESC, id LIMIT 2",
                 to_sql(name),
             )
@@ -223,27 +97,12 @@ class Reader:
                 raise UsageError(f"no run is called {name!r}; `buildrunner history` lists them")
             if len(rows) > 1 and rows[0][1] != name:
                 raise UsageError(f"several runs begin with {name!r}; `buildrunner history` lists them")
-        return self._run_row(rows[0])
+        return run_row(self.state, rows[0])
 
     def newest(self, key: str) -> RunRow | None:
         """The newest run of a target."""
-        rows = self._query(f"SELECT {_RUN_COLUMNS} FROM runs WHERE key = ? ORDER BY id DESC LIMIT 1", to_sql(key))
-        return self._run_row(rows[0]) if rows else None
-
-    def _run_row(self, row: tuple[Any, ...]) -> RunRow:
-        names = [c.strip() for c in _RUN_COLUMNS.split(",")]
-        data = dict(zip(names, row, strict=True))
-        data["target"], data["key"], data["python"] = map(from_sql, (data["target"], data["key"], data["python"]))
-        try:
-            data["args"] = tuple(json.loads(data["args"]))
-            data["options"] = _Options(json.loads(data["options"]))
-            data["archive"] = json.loads(data["archive"]) if data["archive"] else None
-        except (ValueError, TypeError) as exc:
-            raise LedgerError(f"the ledger's row of run {data['name']} is damaged: {exc}; {store.PERHAPS}") from exc
-        if "state" in data["options"]:
-            data["options"]["state"] = str(self.state)  # where it is now: the folder may have been moved
-        data["wall"] = data["wall"] or 0.0
-        return RunRow(**data)
+        rows = self._query(f"SELECT {RUN_COLUMNS} FROM runs WHERE key = ? ORDER BY id DESC LIMIT 1", to_sql(key))
+        return run_row(self.state, rows[0]) if rows else None
 
     def files(self, run: RunRow) -> Iterator[str]:
         """Every job's file name."""
@@ -270,7 +129,7 @@ class Reader:
             "WHERE j.run = ? AND r.skipped IS NOT NULL ORDER BY j.id",
             run.id,
         )
-        with _decoding("receipt"):
+        with decoding("receipt"):
             return [(from_sql(name), path) for name, skipped in rows for path in json.loads(skipped)]
 
     def truncated(self, run: RunRow) -> list[str]:
@@ -284,19 +143,19 @@ class Reader:
 
     def results(self, run: RunRow) -> Iterator[ResultRow]:
         """Every job of a run, in the order in which they were added."""
-        for row in self._rows(_RESULTS + "ORDER BY j.id", run.id):
-            yield _result_row(row)
+        for row in self._rows(RESULTS + "ORDER BY j.id", run.id):
+            yield result_row(row)
 
     def result(self, run: RunRow, job: str) -> ResultRow:
         """One job by name, or by an unambiguous end of its name (`Prime.py` for `sub/Prime.py`)."""
-        rows = self._query(_RESULTS + "AND j.name = ?", run.id, to_sql(job))
+        rows = self._query(RESULTS + "AND j.name = ?", run.id, to_sql(job))
         if not rows:
             close = self._ending_in(run, job)
             if len(close) == 1:
                 return self.result(run, close[0])
             hint = self.near(run, job)
             raise UsageError(f"run {run.name} has no job {job!r}{hint and '; ' + hint}")
-        return _result_row(rows[0])
+        return result_row(rows[0])
 
     def near(self, run: RunRow, job: str) -> str:
         """Asks which job was meant by a name that none has; empty when none is near it."""
@@ -316,7 +175,7 @@ class Reader:
             "ORDER BY number",
             job.id,
         ):
-            with _decoding("receipt"):
+            with decoding("receipt"):
                 ending = Outcome(outcome)
             yield number, ending, *rest, bool(superseded)
 
@@ -334,16 +193,16 @@ class Reader:
     def attempts(self, run: RunRow | None = None) -> Iterator[AttemptRow]:
         """Every attempt of a run, or of all runs, in the order of their ids, which is the order in which they began."""
         where, values = ("", ()) if run is None else ("WHERE j.run = ? ", (run.id,))
-        for source in ("attempts", _TAKEN_BACK):  # apart, so that neither needs to be sorted
-            question = _ATTEMPTS.format(source) + where + "ORDER BY a.id"
+        for source in ("attempts", TAKEN_BACK):  # apart, so that neither needs to be sorted
+            question = ATTEMPTS.format(source) + where + "ORDER BY a.id"
             for in_run, id_, number, superseded, *row in self._rows(question, *values):
-                result = _result_row(tuple(row))
+                result = result_row(tuple(row))
                 yield AttemptRow(run=in_run, id=id_, number=number, superseded=bool(superseded), result=result)
 
     def counts(self, run: RunRow) -> dict[JobState, int]:
         """How many jobs are in each state."""
         rows = self._query("SELECT state, count(*) FROM jobs WHERE run = ? GROUP BY state", run.id)
-        with _decoding():
+        with decoding():
             return {JobState(state): count for state, count in rows}
 
     def totals_by_job(self, run: RunRow) -> Iterator[tuple[str, str, float]]:
@@ -506,63 +365,3 @@ class Reader:
             raise LedgerError(
                 f"cannot read the ledger {self.state / store.DATABASE}: {exc}{store.damage_remedy(exc)}"
             ) from exc
-
-
-def noted_from_json(text: str | None) -> tuple[Noted, ...]:
-    """What is noted about a job's changes."""
-    return tuple(Noted(*one) for one in json.loads(text)) if text else ()
-
-
-@contextmanager
-def _decoding(what: str = "row") -> Iterator[None]:
-    """What is recorded and cannot be what was written is a LedgerError."""
-    try:
-        yield
-    except (ValueError, TypeError, KeyError) as exc:
-        raise LedgerError(f"a {what} of the ledger is damaged: {exc}; {store.PERHAPS}") from exc
-
-
-class _Options(dict[str, Any]):
-    """A run's options; one that is not there was there when the run was recorded."""
-
-    def __missing__(self, key: str) -> Any:
-        raise LedgerError(f"a run's row in the ledger is damaged: it has no {key}; {store.PERHAPS}")
-
-
-def _result_row(row: tuple[Any, ...]) -> ResultRow:
-    with _decoding():
-        return _decoded_result(row)
-
-
-def _decoded_result(row: tuple[Any, ...]) -> ResultRow:
-    (
-        id_, name, file, spec, state, attempts, lost, error, attempt, worker, sha, modules, noted, mode, outcome, code,
-        signal, started, seconds, total, cpu, rss, outputs, skipped, truncated,
-    ) = row  # fmt: skip
-    return ResultRow(
-        id=id_,
-        name=from_sql(name),
-        file=file,
-        spec=spec,
-        state=JobState(state),
-        attempts=attempts,
-        lost=lost,
-        error=None if error is None else from_sql(error),
-        attempt=attempt,
-        worker=worker,
-        script_sha256=sha,
-        modules=json.loads(modules or "{}"),
-        noted=noted_from_json(noted),
-        mode=mode,
-        outcome=Outcome(outcome) if outcome else None,
-        exit_code=code,
-        signal=signal,
-        started=started,
-        seconds=seconds,
-        total_seconds=total,
-        cpu_seconds=cpu,
-        max_rss_bytes=rss,
-        outputs=tuple(OutputFile(path=p, size=n, sha256=h) for p, n, h in json.loads(outputs or "[]")),
-        skipped_outputs=tuple(json.loads(skipped or "[]")),
-        truncated=tuple((stream, count) for stream, count in json.loads(truncated or "[]")),
-    )

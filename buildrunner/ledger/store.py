@@ -41,9 +41,6 @@ def open_writer(state: Path) -> sqlite3.Connection:
             raise sqlite3.OperationalError("no write-ahead log can be made beside it")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA wal_autocheckpoint = 0")  # see writing.py
-        # To check a state SQLite puts all that there are into a table, each time: a quarter of what an attempt costs
-        # here. What is written comes from JobState; `ledger check` still looks.
-        db.execute("PRAGMA ignore_check_constraints = ON")
         # Written anew although it stays the same: so the first page, which has it, is in the log from its beginning.
         owner = db.execute("PRAGMA application_id").fetchone()[0] or _new_owner()
         db.execute(f"PRAGMA application_id = {owner}")
