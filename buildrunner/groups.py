@@ -43,7 +43,7 @@ def make(name: str) -> str | None:
 
 def make_limited(name: str, memory: int) -> str | None:
     """A group whose processes the kernel ends, all of them, when they use more than so many bytes; None without one."""
-    path = make(name + _LIMITED) if _ask_for_memory() else None
+    path = make(name + _LIMITED) if offers_memory(ask=True) else None
     if path is None:
         return None
     try:
@@ -54,27 +54,19 @@ def make_limited(name: str, memory: int) -> str | None:
     return path
 
 
-def offers_memory() -> bool:
-    """Whether groups below our own could limit memory; looks only."""
+def offers_memory(*, ask: bool = False) -> bool:
+    """Whether groups below our own can limit memory, or could if asked to; looks only, unless it is to `ask`."""
     own = _own()
     if own is None or not possible():
         return False
+    control = own / "cgroup.subtree_control"
     with suppress(OSError):
-        if "memory" in (own / "cgroup.subtree_control").read_text().split():
+        if "memory" in control.read_text().split():
             return True
         offered = "memory" in (own / "cgroup.controllers").read_text().split()
-        return offered and os.access(own / "cgroup.subtree_control", os.W_OK) and (_is_root(own) or _alone(own))
-    return False
-
-
-def _ask_for_memory() -> bool:
-    """Have the groups below our own limit memory; whether they can now."""
-    own = _own()
-    if own is None or not offers_memory():
-        return False
-    with suppress(OSError):
-        control = own / "cgroup.subtree_control"
-        if "memory" not in control.read_text().split():
+        if not (offered and os.access(control, os.W_OK) and (_is_root(own) or _alone(own))):
+            return False
+        if ask:
             if not _is_root(own):  # a group may hold processes or limit the groups below it, not both: so we move
                 aside = own / f"{_ASIDE}{os.getpid()}"
                 aside.mkdir(exist_ok=True)  # one left by a killed server, where process ids start anew

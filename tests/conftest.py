@@ -258,6 +258,16 @@ def workspace(tmp_path: Path, caches: Path) -> Iterator[Workspace]:
     assert not shown, "left running: " + ", ".join(shown)
 
 
+@pytest.fixture(scope="session")
+def killed_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a ledger whose server was killed: much of it is only in its log. To be copied, not changed."""
+    from tests.contract.damage import make
+
+    folder = tmp_path_factory.mktemp("killed")
+    make(folder / "state", folder / "files")
+    return folder / "files"
+
+
 @pytest.fixture
 def without_groups(workspace: Workspace) -> None:
     """The program finds no control groups, before other fixtures start it."""

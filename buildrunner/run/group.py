@@ -66,10 +66,19 @@ class MemoryGroup(Group):
     def __init__(self, path: str, memory: int) -> None:
         super().__init__(path)
         self.memory = memory
-        self.entrance = os.open(path + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-        self.events = os.open(path + "/memory.events", os.O_RDONLY | os.O_CLOEXEC)
-        self.current = os.open(path + "/memory.current", os.O_RDONLY | os.O_CLOEXEC)
-        self.kills, self.limits = self._count()
+        self.held: list[int] = []
+        try:
+            self.entrance = self._hold("/cgroup.procs", os.O_WRONLY)
+            self.events = self._hold("/memory.events", os.O_RDONLY)
+            self.current = self._hold("/memory.current", os.O_RDONLY)
+            self.kills, self.limits = self._count()
+        except OSError:
+            self.close()
+            raise
+
+    def _hold(self, name: str, flags: int) -> int:
+        self.held.append(os.open(self.path + name, flags | os.O_CLOEXEC))
+        return self.held[-1]
 
     def take(self, pid: int) -> None:
         """Move a process there."""
@@ -101,7 +110,7 @@ class MemoryGroup(Group):
     def close(self) -> None:
         """Hold it no longer."""
         super().close()
-        for fd in (self.entrance, self.events, self.current):
+        for fd in self.held:
             os.close(fd)
 
     def overran(self) -> tuple[bool, bool]:

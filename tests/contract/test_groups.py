@@ -72,7 +72,7 @@ def test_a_server_moves_aside_and_back(own: Path, monkeypatch: pytest.MonkeyPatc
         "type": "domain", "procs": f"{os.getpid()}\n", "controllers": "cpu memory", "subtree_control": "",
     }.items():  # fmt: skip
         (own / f"cgroup.{name}").write_text(text)
-    assert groups._ask_for_memory()
+    assert groups.offers_memory(ask=True)
     aside = own / f"buildrunner-server-{os.getpid()}"
     assert (aside / "cgroup.procs").read_text() == str(os.getpid())
     assert (own / "cgroup.subtree_control").read_text() == "+memory"
@@ -121,6 +121,16 @@ def test_only_files_in_memory_burden_the_next_script(stand_in: Callable[..., Pat
     stand_in(current=90 * MIB, shmem=40 * MIB)
     assert group.is_burdened()
     group.close()
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="needs a list of open files (/dev/fd)")
+def test_a_group_that_is_not_whole_leaves_no_file_open(stand_in: Callable[..., Path]) -> None:
+    path = stand_in()
+    (path / "memory.current").unlink()
+    before = os.listdir("/dev/fd")
+    with pytest.raises(FileNotFoundError):
+        MemoryGroup(str(path), MIB)
+    assert os.listdir("/dev/fd") == before
 
 
 def test_where_no_new_group_can_be_made_the_next_scripts_are_watched(stand_in: Callable[..., Path]) -> None:

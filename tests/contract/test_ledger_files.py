@@ -1,7 +1,6 @@
 """The ledger as a file: its schema, damage to it, the one process that writes it, disks that are full."""
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,6 +17,7 @@ from buildrunner.errors import BuildrunnerError, LedgerBusy, LedgerError, UsageE
 from buildrunner.ledger import Ledger, Reader, RunRow, lock, store
 from buildrunner.ledger.vacuum import vacuum
 from tests.contract.ledgers import add_run, ran
+from tests.disks import fill, mounted
 
 # The file
 
@@ -230,29 +230,8 @@ def test_a_lock_file_that_says_nothing_sensible(ledger: Ledger, state: Path) -> 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if os.geteuid() != 0 or mount is None:
-        pytest.skip("only root may mount a small disk")
-    command = [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("nothing can be mounted here")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Use up every byte of a disk; returns the file that does."""
-    filler = disk / "filler"
-    with open(filler, "wb", buffering=0) as file:
-        for size in (65536, 4096, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                pass
-    return filler
+    with mounted(tmp_path / "disk", "size=1m") as disk:
+        yield disk
 
 
 def test_a_full_disk_stops_with_a_remedy_and_loses_nothing(small_disk: Path) -> None:

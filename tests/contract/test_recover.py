@@ -23,17 +23,9 @@ from tests.contract.damage import NAMES, PAGE, Damage, attempt_id, checkpointed,
 JOBS = len(NAMES)
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a ledger whose server was killed: much of it is only in its log."""
-    folder = tmp_path_factory.mktemp("template")
-    make(folder / "state", folder / "files")
-    return folder / "files"
-
-
 @pytest.fixture
-def files(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "files"))
+def files(killed_ledger: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(killed_ledger, tmp_path / "files"))
 
 
 @pytest.fixture
@@ -173,10 +165,10 @@ def nothing_false(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert {(row[1], row[2]) for row in after["jobs"].values() if row[5] == "passed"} <= passed
 
 
-def damaged(template: Path, seeds: range, folder: Path) -> dict[str, int]:
+def damaged(killed_ledger: Path, seeds: range, folder: Path) -> dict[str, int]:
     """Recover after each of these damages; how each went."""
-    before, counts = everything(template), {"recovered": 0, "nothing": 0}
-    both = [template, Path(shutil.copytree(template, folder / "both"))]
+    before, counts = everything(killed_ledger), {"recovered": 0, "nothing": 0}
+    both = [killed_ledger, Path(shutil.copytree(killed_ledger, folder / "both"))]
     checkpointed(both[1])
     for seed in seeds:
         files = folder / "damaged"
@@ -197,15 +189,15 @@ def damaged(template: Path, seeds: range, folder: Path) -> dict[str, int]:
     return counts
 
 
-def test_s54_whatever_is_damaged_nothing_false_is_recovered(template: Path, tmp_path: Path) -> None:
-    counts = damaged(template, range(24), tmp_path)
+def test_s54_whatever_is_damaged_nothing_false_is_recovered(killed_ledger: Path, tmp_path: Path) -> None:
+    counts = damaged(killed_ledger, range(24), tmp_path)
     assert counts["recovered"] > 20
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_s54_whatever_is_damaged_nothing_false_is_recovered_2000_times(template: Path, tmp_path: Path) -> None:
-    counts = damaged(template, range(10_000, 12_000), tmp_path)
+def test_s54_whatever_is_damaged_nothing_false_is_recovered_2000_times(killed_ledger: Path, tmp_path: Path) -> None:
+    counts = damaged(killed_ledger, range(10_000, 12_000), tmp_path)
     print(counts)
     assert counts["recovered"] > 1900
 

@@ -14,7 +14,7 @@ import pytest
 from buildrunner.errors import LedgerError
 from buildrunner.ledger import Ledger, Reader, store
 from buildrunner.ledger.check import check
-from tests.contract.damage import PAGE, Writing, checkpointed, everything, make
+from tests.contract.damage import PAGE, Writing, checkpointed, everything
 
 pytestmark = pytest.mark.fault
 
@@ -60,21 +60,13 @@ def ask(workspace: Any, verbs: Any = VERBS) -> list[tuple[list[str], int, str]]:
     return said
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a ledger whose server was killed."""
-    folder = tmp_path_factory.mktemp("template")
-    make(folder / "state", folder / "files")
-    return folder / "files"
-
-
 @pytest.fixture
-def recorded(template: Path, workspace: Any) -> Path:
+def recorded(killed_ledger: Path, workspace: Any) -> Path:
     """Such a record where the program looks for it, in one file."""
     workspace.scripts(a="print(1)")
     (workspace.path / "python_output").mkdir()
     (workspace.path / "python_output" / "mine").touch()
-    state = Path(shutil.copytree(template, workspace.path / ".buildrunner"))
+    state = Path(shutil.copytree(killed_ledger, workspace.path / ".buildrunner"))
     checkpointed(state)
     return state
 
@@ -195,8 +187,8 @@ def test_s54_s01_a_killed_run_is_recovered_and_carried_on(workspace: Any, wait_u
 
 
 @pytest.fixture
-def files(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "files"))
+def files(killed_ledger: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(killed_ledger, tmp_path / "files"))
 
 
 def test_s55_a_missing_log_is_told(files: Path) -> None:
@@ -243,15 +235,15 @@ def test_s55_a_stale_index_of_the_log_is_made_anew(files: Path, tmp_path: Path) 
     assert everything(files) == before
 
 
-def cut(template: Path, place: Path, lengths: list[int]) -> int:
+def cut(killed_ledger: Path, place: Path, lengths: list[int]) -> int:
     """Cut the log at each of these lengths; how many different states there were."""
-    whole = (template / "ledger.db-wal").read_bytes()
-    newest = everything(template)
+    whole = (killed_ledger / "ledger.db-wal").read_bytes()
+    newest = everything(killed_ledger)
     states = set()
     for length in lengths:
         files = place / "files"
         shutil.rmtree(files, ignore_errors=True)
-        shutil.copytree(template, files)
+        shutil.copytree(killed_ledger, files)
         (files / "ledger.db-wal").write_bytes(whole[:length])
         found = everything(files)
         states.add(len(found["receipts"]) * 1000 + len(found["attempts"]))
@@ -263,22 +255,22 @@ def cut(template: Path, place: Path, lengths: list[int]) -> int:
     return len(states)
 
 
-def boundaries(template: Path) -> list[int]:
+def boundaries(killed_ledger: Path) -> list[int]:
     """Lengths at which a log may end: after every frame, and one byte to either side of it."""
-    whole = (template / "ledger.db-wal").stat().st_size
+    whole = (killed_ledger / "ledger.db-wal").stat().st_size
     frames = range(32, whole + 1, 24 + PAGE)
     return sorted({0, 1, 31, *(n + d for n in frames for d in (-1, 0, 1, 24) if n + d <= whole)})
 
 
-def test_s55_a_log_cut_short_is_an_earlier_state(template: Path, tmp_path: Path) -> None:
-    lengths = boundaries(template)
-    assert cut(template, tmp_path, lengths[:: len(lengths) // 30]) > 10
+def test_s55_a_log_cut_short_is_an_earlier_state(killed_ledger: Path, tmp_path: Path) -> None:
+    lengths = boundaries(killed_ledger)
+    assert cut(killed_ledger, tmp_path, lengths[:: len(lengths) // 30]) > 10
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-def test_s55_a_log_cut_at_every_boundary(template: Path, tmp_path: Path) -> None:
-    assert cut(template, tmp_path, boundaries(template)) > 30
+def test_s55_a_log_cut_at_every_boundary(killed_ledger: Path, tmp_path: Path) -> None:
+    assert cut(killed_ledger, tmp_path, boundaries(killed_ledger)) > 30
 
 
 def test_a_ledger_and_its_log_know_each_other(files: Path) -> None:

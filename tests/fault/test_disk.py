@@ -8,12 +8,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.disks import fill, mounted
 from tests.fault.test_delivery import WITHOUT_OVERRIDE
 
 pytestmark = [pytest.mark.fault, pytest.mark.skipif(sys.platform != "linux", reason="mounts are Linux's here")]
@@ -27,35 +29,8 @@ READERS = (
 @pytest.fixture
 def disk(workspace: Any) -> Iterator[Callable[..., Path]]:
     """A small disk of its own in the workspace; options are tmpfs's, as size=1m or nr_inodes=20."""
-    made: list[Path] = []
-
-    def make(name: str, options: str) -> Path:
-        place: Path = workspace.path / name
-        place.mkdir(parents=True)
-        if os.geteuid() != 0 or not shutil.which("mount"):
-            pytest.skip("only root may mount a small disk")
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-        if subprocess.run(command, check=False, capture_output=True).returncode:
-            pytest.skip("no tmpfs can be mounted here")
-        made.append(place)
-        return place
-
-    yield make
-    for place in made:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Use up every byte of a disk; returns the file that does."""
-    filler = disk / "filler"
-    with open(filler, "wb", buffering=0) as file:
-        for size in (65536, 4096, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                pass
-    return filler
+    with ExitStack() as disks:
+        yield lambda name, options: disks.enter_context(mounted(workspace.path / name, options))
 
 
 def recorded(workspace: Any, state: str) -> int:

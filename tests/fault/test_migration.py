@@ -17,6 +17,7 @@ from buildrunner.ledger import Ledger, Reader, store
 from buildrunner.ledger.check import check
 from tests.conftest import ROOT
 from tests.contract.damage import PAGE, everything, older
+from tests.disks import mounted
 
 pytestmark = pytest.mark.fault
 
@@ -95,16 +96,8 @@ def test_s56_a_new_ledger_makes_no_copy(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if os.geteuid() != 0 or mount is None:
-        pytest.skip("only root may mount a small disk")
-    command = [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("nothing can be mounted here")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "size=256k") as disk:
+        yield disk
 
 
 def test_s56_without_room_for_the_copy_nothing_is_changed(small_disk: Path) -> None:
