@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def mounted(place: Path, options: str) -> Iterator[Path]:
-    """A disk in this folder, which is made; options are tmpfs's, as size=1m or nr_inodes=20. Skips where it cannot be."""
+    """A disk in this folder, which is made; options are tmpfs's, as size=1m or nr_inodes=20. Skips without root."""
     place.mkdir(parents=True)
     mount = shutil.which("mount")
     if os.geteuid() != 0 or mount is None:
