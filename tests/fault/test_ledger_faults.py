@@ -301,7 +301,7 @@ def test_s52_a_write_that_fails_stops_the_run(workspace: Any, strace: str, when:
     if (events := workspace.path / "events").exists():
         told = map(json.loads, events.read_text().splitlines())
         shown = {event["job"] for event in told if event["event"] == "job_ended" and event["final"]}
-    again = workspace.run("run", "src", "--json", "--resume", "--events", "events")
+    again = workspace.run("run", "src", "-j", "2", "--json", "--resume", "--events", "events")
     assert again.document["totals"]["passed"] == 4
     starts = [job for job, _, _ in workspace.notes("start")]
     assert all(starts.count(job) == 1 for job in shown), "what was shown as done is not run again"
