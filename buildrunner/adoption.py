@@ -10,7 +10,7 @@ from pathlib import Path
 from buildrunner import groups
 from buildrunner.errors import LedgerBusy
 from buildrunner.job import UNSPENT, JobSpec
-from buildrunner.ledger import Ledger, Reader, RunRow
+from buildrunner.ledger import Ledger, Reader, RunRow, journals
 from buildrunner.loop import Loop
 from buildrunner.outputfolder import reserved
 from buildrunner.pool import Journal, read_journal
@@ -40,7 +40,7 @@ class Leftovers:
 
 def look(reader: Reader, run: RunRow, *, wait: bool = True) -> Leftovers:
     """What there is to adopt; whoever is going to do that must `wait` for the end of those who wrote it."""
-    folder = reader.state / "runs" / run.name
+    folder = journals.folder(reader.state, run.name)
     paths = _abandoned(folder) if wait else sorted(folder.glob("*.journal"))
     return Leftovers(running=reader.running(run), journals={path: read_journal(str(path)) for path in paths})
 
@@ -65,9 +65,9 @@ def end_leftovers(ledger: Ledger, run: RunRow) -> int:
         return look(ledger, run).kill()
 
 
-def _abandoned(journals: Path) -> list[Path]:
+def _abandoned(folder: Path) -> list[Path]:
     """The journals of a dead server's workers, once these are dead too."""
-    paths = sorted(journals.glob("*.journal"))
+    paths = sorted(folder.glob("*.journal"))
     for path in paths:
         _await_owner(path)
     return paths

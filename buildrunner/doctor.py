@@ -21,7 +21,7 @@ from typing import Any
 from buildrunner import __version__, groups, machine
 from buildrunner.errors import BuildrunnerError
 from buildrunner.interpreters import BY_SUFFIX, choose_python
-from buildrunner.ledger import Reader, lock, place, store, strangers
+from buildrunner.ledger import Reader, journals, lock, place, store, strangers
 from buildrunner.naming import display
 from buildrunner.processes import is_subreaper_possible
 from buildrunner.reports.words import count, size
@@ -249,6 +249,7 @@ def _record(state: Path) -> Iterator[Finding]:
     held = lock.held(state / store.LOCK)
     facts: dict[str, Any] = {"bytes": taken, "held": held}
     try:
+        folders = journals.listed(state)
         reader = Reader.glance(state)
         if reader is None:
             yield degraded(
@@ -259,6 +260,7 @@ def _record(state: Path) -> Iterator[Finding]:
             )
             return
         try:
+            store.refuse_lost(state, folders, reader.db)
             runs = reader.db.execute("SELECT count(*) FROM runs").fetchone()[0]
             unfinished = [run for run in reader.runs() if broken_off(reader, run)]
             can_go_on = sum(resumable(reader, run) for run in unfinished)

@@ -21,7 +21,7 @@ from buildrunner.errors import LedgerBusy, LedgerError, NothingLeft, PackageErro
 from buildrunner.events import Listener
 from buildrunner.interpreters import choose_python
 from buildrunner.job import FINAL_STATES, Job, JobEvent, JobState, advance
-from buildrunner.ledger import Ledger, RunRow, spec_from_json
+from buildrunner.ledger import Ledger, RunRow, spec_from_json, store
 from buildrunner.machine import require_open_files
 from buildrunner.naming import display
 from buildrunner.outputfolder import OutputFolder, reopen
@@ -171,7 +171,8 @@ class BuildServer:
         `deadline` in seconds, and what to do about results whose script has changed, replace the run's own.
         """
         state = Path(state_dir)
-        if not (state / "ledger.db").exists():
+        if not (state / store.DATABASE).exists():
+            store.refuse_emptied(state)
             raise UsageError(f"there is no ledger in {state}: nothing to resume; name its folder with --state DIR")
         with Ledger(state, purpose="buildrunner resume") as ledger:
             row = ledger.run(run)

@@ -19,6 +19,7 @@ from buildrunner.errors import LedgerError, PackageError, UsageError
 from buildrunner.events import Listener, Listeners, Packaged, Packaging, RunEnded, RunStarted
 from buildrunner.job import Job
 from buildrunner.ledger import Ledger, RunRow
+from buildrunner.ledger.journals import folder as folder_of_journals
 from buildrunner.loop import Loop
 from buildrunner.naming import display
 from buildrunner.outputfolder import OutputFolder, left_files
@@ -88,7 +89,7 @@ class Session:
         self._notices += told
         before = wall_seconds(self._ledger, self._run) if resumed else 0.0
         self._begin({job.spec.name: file for _, file, job in jobs}, resumed=resumed)
-        journals = self._ledger.state / "runs" / self._run.name
+        journals = folder_of_journals(self._ledger.state, self._run.name)
         journals.mkdir(parents=True, exist_ok=True)
         strays = Strays(self._run.options["directory"], self._options, [job.spec for _, _, job in jobs])
         edits = Edits(self._run.options["directory"], [job.spec for _, _, job in jobs])

@@ -11,7 +11,7 @@ from typing import Any
 from buildrunner.errors import LedgerError, UsageError
 from buildrunner.forecast import Outlook, Remaining
 from buildrunner.job import FINAL_STATES, JobState
-from buildrunner.ledger import AttemptRow, Ledger, Reader, ResultRow, RunRow, spec_from_json
+from buildrunner.ledger import AttemptRow, Ledger, Reader, ResultRow, RunRow, journals, spec_from_json
 from buildrunner.naming import display
 from buildrunner.plan import Plan
 from buildrunner.receipt import Receipt
@@ -144,7 +144,7 @@ def wall_seconds(reader: Reader, run: RunRow, now: float | None = None) -> float
 def _journal_times(reader: Reader, run: RunRow) -> Iterator[float]:
     """When each worker last wrote in its journal: at the latest when it noticed that its server was gone."""
     yield 0.0
-    for journal in (reader.state / "runs" / run.name).glob("*.journal"):
+    for journal in journals.folder(reader.state, run.name).glob("*.journal"):
         with suppress(FileNotFoundError):
             yield journal.stat().st_mtime
 

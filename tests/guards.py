@@ -163,6 +163,41 @@ GUARDS = (
         new="                self._fill(batches)\n            self._tell()\n",
         test="tests/contract/test_loop.py::a_result_is_committed_before_anybody_hears_of_it",
     ),
+    Guard(
+        name="who reads does not take an older run for the newest when that is lost",
+        file="buildrunner/ledger/reader.py",
+        old="            store.refuse_lost(state, folders, db)\n",
+        new="",
+        test="tests/fault/test_damaged_record.py::a_missing_log_is_told",
+    ),
+    Guard(
+        name="nothing is written to a ledger that lost a run",
+        file="buildrunner/ledger/store.py",
+        old="                refuse_lost(state, folders, db)\n",
+        new="                pass\n",
+        test="tests/fault/test_damaged_record.py::a_missing_log_is_told",
+    ),
+    Guard(
+        name="what is forgotten meanwhile is not taken for lost",
+        file="buildrunner/ledger/journals.py",
+        old="for name in unknown if folder(state, name).is_dir())",
+        new="for name in unknown)",
+        test="tests/contract/test_forgetting.py::what_was_forgotten_meanwhile_is_not_lost",
+    ),
+    Guard(
+        name="a run's journals go before its rows",
+        file="buildrunner/ledger/__init__.py",
+        old="if not spare(run) and journals.remove(self.state, run.name)]",
+        new="if not spare(run)]",
+        test="tests/contract/test_forgetting.py::a_runs_journals_go_before_its_rows",
+    ),
+    Guard(
+        name="a run is safe on the disk before its folder is made",
+        file="buildrunner/ledger/writing.py",
+        old='self.db.execute("PRAGMA synchronous = FULL")',
+        new="pass",
+        test="tests/fault/test_ledger_faults.py::a_disk_that_does_not_confirm_is_never_believed",
+    ),
     # the journals
     Guard(
         name="a journal's line carries its checksum",

@@ -14,7 +14,7 @@ from typing import Any
 from buildrunner.control import ADDRESS
 from buildrunner.errors import UsageError
 from buildrunner.job import Attempt, JobSpec, JobState
-from buildrunner.ledger import place, store
+from buildrunner.ledger import journals, place, store
 from buildrunner.ledger.lock import Lock
 from buildrunner.ledger.reader import Reader
 from buildrunner.ledger.rows import AttemptRow, Noted, ResultRow, RunRow, spec_from_json, spec_to_json
@@ -22,12 +22,11 @@ from buildrunner.ledger.store import to_sql, to_sql_or_none
 from buildrunner.ledger.writing import Writing
 from buildrunner.naming import display
 from buildrunner.receipt import Receipt
-from buildrunner.removal import remove_tree
 
 __all__ = ["AttemptRow", "Ledger", "Noted", "Reader", "ResultRow", "RunRow", "spec_from_json"]
 
 _OURS = {store.DATABASE + end for end in ("", "-wal", "-shm", "-journal")}
-_OURS |= {store.LOCK, ADDRESS, ADDRESS + ".new", "runs", ".gitignore"}
+_OURS |= {store.LOCK, ADDRESS, ADDRESS + ".new", journals.RUNS, ".gitignore"}
 _OLDER = store.DATABASE + ".schema-"  # copies made before the schema changed
 _MADE_BY_THE_SYSTEM = {"lost+found"}
 
@@ -119,8 +118,8 @@ class Ledger(Reader):
         started: float,
         specs: Iterable[tuple[JobSpec, str]],
     ) -> RunRow:
-        """Record a new run and its jobs (each with its file name), in one transaction."""
-        with self.transaction():
+        """Record a new run and its jobs (each with its file name), in one transaction, safe also from a power cut."""
+        with self._writing.safe_transaction():
             cursor = self.db.execute(
                 "INSERT INTO runs (name, state, target, key, args, options, jobs, python, started, session) "
                 "VALUES (?, 'running', ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -230,12 +229,12 @@ class Ledger(Reader):
     def forget(self, keep: int, *, spare: Callable[[RunRow], bool] = lambda run: False) -> None:
         """Remove all but the newest runs and what belongs to them; their room in the file is used again.
 
-        Of the older ones those stay that `spare` names.
+        Of the older ones those stay that `spare` names, or whose journals cannot be removed.
         """
         old = [
             self.run(name) for (name,) in self._query("SELECT name FROM runs ORDER BY id DESC LIMIT -1 OFFSET ?", keep)
         ]
-        for run in [run.id for run in old if not spare(run)]:
+        for run in [run.id for run in old if not spare(run) and journals.remove(self.state, run.name)]:
             with self.transaction():
                 # By way of the receipts, because attempts cannot be looked up by job; one without a receipt is current.
                 self.db.execute(
@@ -249,11 +248,11 @@ class Ledger(Reader):
         self.forget_journals()
 
     def forget_journals(self) -> None:
-        """Remove the journals of runs that have ended or are forgotten; whose server was killed before it could."""
-        folders = os.listdir(self.state / "runs") if (self.state / "runs").is_dir() else ()
-        needed = {name for (name,) in self._query("SELECT name FROM runs WHERE state != 'finished'")}
-        for name in set(folders) - needed:
-            remove_tree(str(self.state / "runs" / name))
+        """Remove the journals of runs that have ended, whose server was killed before it could."""
+        if folders := journals.listed(self.state):
+            ended = {name for (name,) in self._query("SELECT name FROM runs WHERE state = 'finished'")}
+            for name in folders & ended:
+                journals.remove(self.state, name)
 
 
 def strangers(state: Path) -> list[str]:

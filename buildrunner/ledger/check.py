@@ -15,7 +15,7 @@ from typing import Any
 
 from buildrunner.errors import LedgerError
 from buildrunner.job import JobState, Outcome
-from buildrunner.ledger import Reader, spec_from_json, store
+from buildrunner.ledger import Reader, journals, spec_from_json, store
 from buildrunner.ledger.rows import (
     RECEIPT_COLUMNS,
     UNREADABLE,
@@ -65,7 +65,8 @@ def check(state: Path) -> Checked:
     except LedgerError as exc:
         return Checked(path=str(path), counts=counts, problems=(Problem(text=str(exc)),))
     problems: list[Problem] = []
-    started = _started(state)  # before anything is read of the record: what is recorded later may be missing here
+    # Before anything is read of the record: what is recorded later may be missing here.
+    folders, started = journals.listed(state), _started(state)
     try:
         # Damaged text must be read to be told; what was written is UTF-8, so `_text` knows it by its surrogates.
         reader.db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
@@ -77,7 +78,10 @@ def check(state: Path) -> Checked:
             except (*_GIVES_UP, LedgerError, TypeError, ValueError) as exc:
                 problems.append(Problem(text=f"{what} cannot be read: {exc}"))
         with suppress(*_GIVES_UP):
-            problems.extend(_unrecorded(reader.db, started))
+            lost = journals.lost(state, folders, reader.db)
+            problems.extend(Problem(run=run, text=journals.sentence(state, run)) for run in lost)
+            known = {run: attempts for run, attempts in started.items() if run not in lost}
+            problems.extend(_unrecorded(reader.db, known))
         for table in _TABLES:
             with suppress(*_GIVES_UP):
                 counts[table] = reader.db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -101,7 +105,7 @@ def _refuse_empty(path: Path) -> None:
 def _started(state: Path) -> dict[str, set[str]]:
     """By run, the attempts that started, as the workers' journals have it; a run that has ended in order has none."""
     found: dict[str, set[str]] = {}
-    for path in (state / "runs").glob("*/*.journal"):
+    for path in (state / journals.RUNS).glob("*/*.journal"):
         with suppress(OSError):
             for line in path.read_bytes().splitlines(keepends=True):
                 match parse_journal_line(line):

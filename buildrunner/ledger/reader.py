@@ -12,7 +12,7 @@ from typing import Any
 
 from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import UNSPENT, JobState, Outcome, made_at
-from buildrunner.ledger import lock, store
+from buildrunner.ledger import journals, lock, store
 from buildrunner.ledger.rows import (
     ATTEMPTS,
     RESULTS,
@@ -44,10 +44,12 @@ class Reader:
 
     @classmethod
     def open(cls, state: Path) -> "Reader":
-        """Read beside whoever writes. LedgerError when the file is damaged."""
+        """Read beside whoever writes. LedgerError when the file is damaged, or lacks a run there was."""
+        folders = journals.listed(state)
         db = store.open_reader(state)
         try:
             store.refuse_damaged(db, state / store.DATABASE)
+            store.refuse_lost(state, folders, db)
         except BaseException:
             db.close()
             raise

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from buildrunner.errors import LedgerBusy, LedgerError, UsageError
 from buildrunner.job import JobState, Outcome
-from buildrunner.ledger import Ledger, Noted, lock, store
+from buildrunner.ledger import Ledger, Noted, journals, lock, store
 from buildrunner.ledger.carve import Row, carve, schema
 from buildrunner.ledger.check import check
 from buildrunner.ledger.pages import Pages
@@ -51,7 +51,10 @@ class RecoveredRun:
 
 @dataclass(slots=True, kw_only=True)
 class Recovered:
-    """What was done: rows in the new ledger by table, and what was found and is not in it, by kind."""
+    """What was done: rows in the new ledger by table, and what was found and is not in it, by kind.
+
+    `lost_runs`: how many receipts each run has of which nothing but its workers' journals was found.
+    """
 
     path: str
     to: str
@@ -59,6 +62,7 @@ class Recovered:
     from_journals: int
     lost: dict[str, int]
     runs: list[RecoveredRun]
+    lost_runs: dict[str, int]
 
 
 def recover(state: Path, to: Path) -> Recovered:
@@ -68,7 +72,7 @@ def recover(state: Path, to: Path) -> Recovered:
     of it can be trusted.
     """
     path = state / store.DATABASE
-    if not path.exists() and not Path(f"{path}-wal").exists():
+    if not (path.exists() or Path(f"{path}-wal").exists() or journals.listed(state)):
         store.require(state)
     _refuse_place(state, to)
     with ExitStack() as stack:
@@ -80,10 +84,10 @@ def recover(state: Path, to: Path) -> Recovered:
         try:
             pages = Pages(path)
             _refuse_newer(path, pages)
-            journals = dict(_journals(state, stack))
+            written = dict(_journals(state, stack))
         except OSError as exc:
             raise LedgerError(f"cannot read {display(str(exc.filename))}: {exc.strerror}") from exc
-        rescue = Rescue(carve(pages), journals)
+        rescue = Rescue(carve(pages), written)
         if not rescue.runs:
             raise LedgerError(
                 f"nothing in {display(str(path))} can be trusted: no run of it is whole enough; move "
@@ -92,13 +96,13 @@ def recover(state: Path, to: Path) -> Recovered:
         with Ledger(to, purpose="buildrunner ledger recover") as ledger:
             runs = _write(rescue, ledger)
             for run, (lines, ended) in rescue.unfinished().items():
-                _write_journal(to / "runs" / run, lines, ended)
+                _write_journal(journals.folder(to, run), lines, ended)
     found = check(to)
     if found.problems:
         raise LedgerError(f"what was put into {display(str(to))} is not sound: {found.problems[0].text}")
     return Recovered(
         path=str(path), to=str(to), counts=found.counts,
-        from_journals=rescue.from_journals, lost=rescue.lost, runs=runs,
+        from_journals=rescue.from_journals, lost=rescue.lost, runs=runs, lost_runs=rescue.lost_runs,
     )  # fmt: skip
 
 
@@ -130,7 +134,7 @@ def _refuse_newer(path: Path, pages: Pages) -> None:
 
 def _journals(state: Path, stack: ExitStack) -> Iterator[tuple[str, Journal]]:
     """By run. Each line has its own checksum, so a damaged one costs no other."""
-    for folder in sorted((state / "runs").glob("*/")):
+    for folder in sorted((state / journals.RUNS).glob("*/")):
         journal = Journal()
         for path in sorted(folder.glob("*.journal")):
             if not stack.enter_context(lock.shared(path)):

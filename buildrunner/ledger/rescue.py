@@ -79,6 +79,7 @@ class Rescue:
             "receipts_without_job": 0,
         }
         self.from_journals = 0
+        self.lost_runs: dict[str, int] = {}
         self.runs = self._take_runs()
         self.jobs = self._take_jobs()
         self._take_attempts()
@@ -159,7 +160,9 @@ class Rescue:
         by_name = {(job.row["run"], job.name): job for job in self.jobs.values()}
         runs = {row["name"]: number for number, row in self.runs.items()}
         for name, journal in self._journals.items():
-            self.lost["runs"] += name not in runs and bool(journal.started)
+            if name not in runs:
+                self.lost["runs"] += 1
+                self.lost_runs[name] = len(journal.receipts)
             for receipt in journal.receipts:
                 job = by_name.get((runs.get(name, 0), receipt.job))
                 if job is None:

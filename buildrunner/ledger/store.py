@@ -11,7 +11,7 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from buildrunner.errors import LedgerError, UsageError
-from buildrunner.ledger import lock
+from buildrunner.ledger import journals, lock
 
 DATABASE = "ledger.db"
 LOCK = "lock"
@@ -112,16 +112,32 @@ def refuse_damaged(db: sqlite3.Connection, path: Path) -> None:
         raise LedgerError(f"the ledger {path} is damaged ({' '.join(str(found).split())}); {PERHAPS}")
 
 
-def _refuse_emptied(state: Path) -> None:
+def refuse_lost(state: Path, folders: set[str], db: sqlite3.Connection) -> None:
+    """LedgerError when a run that has one of these folders is lost: see journals.py."""
+    path = state / DATABASE
+    with _complaining(f"cannot read the ledger {path}"):
+        runs = journals.lost(state, folders, db)
+    if runs:
+        more = f", and {len(runs) - 1} more like it" if len(runs) > 1 else ""
+        raise LedgerError(
+            f"the ledger {path} cannot be trusted: {journals.sentence(state, runs[0])}{more}. "
+            f"If that was moved, put it back; else {PERHAPS}"
+        )
+
+
+def refuse_emptied(state: Path) -> None:
     """A file cut to nothing is to SQLite one in which nothing was ever recorded; it would also remove its log."""
     path = state / DATABASE
-    if not _size(path) and (_size(f"{path}-wal") or (path.exists() and (state / "runs").exists())):
+    if not _size(path) and (
+        _size(f"{path}-wal") or (path.exists() and (state / journals.RUNS).exists()) or journals.listed(state)
+    ):
         raise LedgerError(f"the ledger {path} is empty or gone, and it was not before; {PERHAPS}")
 
 
 def _refuse_unusable(state: Path) -> None:
     path = state / DATABASE
-    _refuse_emptied(state)
+    refuse_emptied(state)
+    folders = journals.listed(state)
     # What was not made to its end has a journal, and whoever may write undoes it first.
     if _size(path) and not is_half_made(path):
         db = _connect_to_read(path)
@@ -130,6 +146,8 @@ def _refuse_unusable(state: Path) -> None:
             if found > len(_migrations()):
                 refuse_version(path, found)
             refuse_damaged(db, path)
+            if found:
+                refuse_lost(state, folders, db)
         finally:
             db.close()
 
@@ -149,7 +167,7 @@ def _size(path: Path | str) -> int:
 def require(state: Path) -> Path:
     """The database's path; UsageError when there is none, LedgerError when there was one."""
     path = state / DATABASE
-    _refuse_emptied(state)
+    refuse_emptied(state)
     if is_half_made(path):
         _refuse_half_made(path)
     if not path.exists():

@@ -66,6 +66,16 @@ class Writing:
         if size >= self._checkpoint_at:
             self.checkpoint()
 
+    @contextmanager
+    def safe_transaction(self) -> Iterator[None]:
+        """The same, and a power cut does not take it once it is over: that waits for the disk."""
+        self.db.execute("PRAGMA synchronous = FULL")
+        try:
+            with self.transaction():
+                yield
+        finally:
+            self.db.execute("PRAGMA synchronous = NORMAL")
+
     def checkpoint(self) -> None:
         """Bring what is in the log into the database, safe on the disk, as far as nobody reads what was before.
 

@@ -36,6 +36,7 @@ def document(found: Recovered, state: str) -> dict[str, Any]:
         **found.counts,
         "from_journals": found.from_journals,
         "lost": found.lost,
+        "runs_lost": list(found.lost_runs),
         "runs_recovered": [asdict(run) for run in found.runs],
         "next": next_commands(found, state),
     }
@@ -55,6 +56,9 @@ def lines(found: Recovered, state: str) -> Iterator[str]:
         yield "nothing is known to be lost"
     for run in found.runs:
         yield from _about(run)
+    for name, receipts in found.lost_runs.items():
+        had = f"of it only its workers' journals are left, with {count(receipts, 'receipt')}, beside the old ledger"
+        yield f"run {display(name)}: {had}: run its target anew"
     yield f"{display(found.path)} was only read. To go on with the new record:"
     yield from ("    " + line for line in next_commands(found, state))
 

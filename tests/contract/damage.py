@@ -135,10 +135,11 @@ def older(files: Path, version: int) -> Path:
 
 
 def everything(state: Path) -> dict[str, Any]:
-    """All that the record says, by table and key."""
-    reader = Reader.open(state)
+    """All that the record says, by table and key, also when it lacks a run there was. Raises LedgerError."""
+    reader = Reader(state, store.open_reader(state))
     reader.db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")  # damaged text too
     try:
+        store.refuse_damaged(reader.db, state / store.DATABASE)
         return {
             table: {row[0]: row for row in reader.db.execute(f"SELECT * FROM {table}")}
             for table in ("runs", "jobs", "attempts", "receipts")

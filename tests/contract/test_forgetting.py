@@ -1,11 +1,14 @@
 """A ledger that forgets old runs: nothing of them stays, nothing of the others goes, and the file does not grow."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
+from buildrunner.errors import LedgerError
 from buildrunner.job import JobState, Outcome
-from buildrunner.ledger import Ledger
+from buildrunner.ledger import Ledger, Reader, journals, store
+from buildrunner.removal import remove_tree
 from tests.contract.ledgers import add_run, ran, receipt, record, start
 
 
@@ -45,13 +48,73 @@ def eventful(ledger: Ledger, name: str) -> None:
     (folder / "worker-1.journal").touch()
 
 
-def test_what_a_killed_server_could_not_remove_any_more_goes_next_time(ledger: Ledger) -> None:
-    eventful(ledger, "r0")
-    left = ledger.state / "runs" / "forgotten"
-    left.mkdir()
-    (left / "worker-1.journal").touch()
+def test_a_runs_journals_go_before_its_rows(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in between, it leaves rows without a folder; a folder without rows is a run that was lost."""
+    for number in range(3):
+        eventful(ledger, f"r{number}")
+
+    class Killed(BaseException):
+        pass
+
+    def kill() -> None:
+        raise Killed
+
+    monkeypatch.setattr(ledger, "transaction", kill)
+    with pytest.raises(Killed):
+        ledger.forget(1)
+    assert [run.name for run in ledger.runs()] == ["r2", "r1", "r0"]
+    assert journals.listed(ledger.state) < {"r0", "r1", "r2"}
+    monkeypatch.undo()
     ledger.forget(1)
-    assert sorted(path.name for path in (ledger.state / "runs").iterdir()) == ["r0"]
+    assert [run.name for run in ledger.runs()] == ["r2"]
+    assert journals.listed(ledger.state) == {"r2"}
+
+
+def test_who_reads_beside_runs_that_come_and_go_misses_none(ledger: Ledger) -> None:
+    """A run's folder is there only while its row is: whoever looks at both in turn must not take one for lost."""
+    over = threading.Event()
+    seen: list[LedgerError] = []
+
+    def look() -> None:
+        while not over.is_set():
+            try:
+                Reader.open(ledger.state).close()
+            except LedgerError as exc:
+                seen.append(exc)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for number in range(300):
+        journals.folder(ledger.state, add_run(ledger, "a", name=f"r{number}").name).mkdir(parents=True)
+        ledger.forget(1)
+    over.set()
+    reader.join()
+    assert seen == []
+
+
+def test_what_was_forgotten_meanwhile_is_not_lost(ledger: Ledger) -> None:
+    for number in range(2):
+        eventful(ledger, f"r{number}")
+    folders = journals.listed(ledger.state)
+    ledger.forget(1)
+    store.refuse_lost(ledger.state, folders, ledger.db)
+    journals.folder(ledger.state, "r0").mkdir()
+    with pytest.raises(LedgerError, match="run r0 is not in it"):
+        store.refuse_lost(ledger.state, folders, ledger.db)
+
+
+def test_a_run_whose_journals_cannot_be_removed_is_not_forgotten(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        eventful(ledger, f"r{number}")
+    monkeypatch.setattr(journals, "remove_tree", lambda path: path.endswith("r0") or remove_tree(path))
+    ledger.forget(1)
+    assert [run.name for run in ledger.runs()] == ["r2", "r0"]
+    Reader.open(ledger.state).close()
+    monkeypatch.undo()
+    ledger.forget(1)
+    assert [run.name for run in ledger.runs()] == ["r2"]
 
 
 def test_journals_go_when_their_run_has_ended_and_stay_while_it_can_be_carried_on(ledger: Ledger) -> None:

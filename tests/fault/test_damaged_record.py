@@ -195,9 +195,73 @@ def test_s55_a_missing_log_is_told(files: Path) -> None:
     """What is in the file alone is an earlier state; the journals of the workers know of a later one."""
     (files / "ledger.db-wal").unlink()
     assert [row[1] for row in everything(files)["runs"].values()] == ["r-older", "r-finished"]
+    kept = (files / "ledger.db").read_bytes()
     [problem] = check(files).problems
     assert problem.run == "r-killed"
     assert "its write-ahead log is missing" in problem.text
+    for opened in (lambda: Ledger(files, purpose="a test"), lambda: Reader.open(files)):
+        with pytest.raises(LedgerError, match="run r-killed is not in it any more") as refused:
+            opened()
+        assert "`buildrunner ledger recover`" in str(refused.value)
+    assert (files / "ledger.db").read_bytes() == kept
+    assert (files / "runs/r-killed/0.journal").exists()
+
+
+def test_s55_a_missing_log_with_all_of_a_run_in_it(workspace: Any, wait_until: Any) -> None:
+    """Every verb says so, none takes the older run for the newest, and `ledger recover` tells what is left of it."""
+    workspace.scripts(a=workspace.note("start"))
+    workspace.run("run", "src", "-q")
+    older = workspace.run("history", "--json").document
+    workspace.scripts(a=workspace.note("start"), b=workspace.note("start") + workspace.until("gate"))
+    run = workspace.start("run", "src", "-q", "-j", "1", "--order", "name")
+    wait_until(lambda: len(workspace.notes("start")) == 3)
+    run.kill()
+    workspace.finish(run)
+    wait_until(lambda: not workspace.left())
+    state = workspace.path / ".buildrunner"
+    [lost] = [path.name for path in (state / "runs").iterdir()]
+    (state / "ledger.db-wal").unlink()
+    kept = (state / "ledger.db").read_bytes()
+    for verb, code, said in ask(workspace):
+        assert "Traceback" not in said, (verb, said)
+        assert code == (2 if verb == ["doctor"] else 3), (verb, code, said)
+        said = " ".join(said.split())
+        assert lost in said, (verb, said)
+        assert "`buildrunner ledger recover`" in said, (verb, said)
+    assert (state / "ledger.db").read_bytes() == kept
+    assert list((state / "runs" / lost).glob("*.journal"))
+    done = workspace.run("ledger", "recover")
+    assert f"run {lost}: of it only its workers' journals are left, with 1 receipt" in done.out
+    document = workspace.run("ledger", "recover", "--json", "--to", "again").document
+    assert document["runs_lost"] == [lost]
+    assert document["lost"]["runs"] == 1
+    state.rename(workspace.path / "damaged")
+    (workspace.path / ".buildrunner-recovered").rename(state)
+    assert workspace.run("history", "--json").document == older
+    workspace.run("ledger", "check")
+    workspace.open("gate")
+    workspace.run("run", "src", "-q")
+
+
+def test_s55_a_first_run_of_which_only_journals_are_left(workspace: Any, wait_until: Any) -> None:
+    """Nothing can be recovered then, and what to do instead is said."""
+    workspace.scripts(a=workspace.note("start") + workspace.until("gate"))
+    run = workspace.start("run", "src", "-q")
+    wait_until(lambda: workspace.notes("start"))
+    run.kill()
+    workspace.finish(run)
+    wait_until(lambda: not workspace.left())
+    state = workspace.path / ".buildrunner"
+    for gone in (("ledger.db-wal", "ledger.db-shm"), ("ledger.db",)):
+        for name in gone:
+            (state / name).unlink(missing_ok=True)
+        for verb in (("run", "src"), ("resume",), ("status",)):
+            assert "`buildrunner ledger recover`" in workspace.run(*verb, code=3).err, (gone, verb)
+        assert "move .buildrunner away and run anew" in workspace.run("ledger", "recover", code=3).err
+    assert not (state / "ledger.db").exists()
+    state.rename(workspace.path / "damaged")
+    workspace.open("gate")
+    workspace.run("run", "src", "-q")
 
 
 def test_s55_a_log_without_its_ledger_is_kept(files: Path) -> None:

@@ -260,12 +260,20 @@ def test_s52_a_disk_that_does_not_confirm_is_never_believed(workspace: Any, stra
     assert "ledger.db: disk I/O error" in done.err
     assert log.read_text().count("(INJECTED)") == 1, "it is not asked again"
     assert len(workspace.notes("start")) == 2
-    # The next one is for the folder, which not every file system can do. Then the checkpoint at the end of the run.
+    # The next one is for the folder, which not every file system can do. Then the new run's own: nothing has begun yet.
     done = failing(workspace, strace, "fdatasync", "3", "run", "src", log=str(log))
+    assert done.code == 3
+    assert "ledger.db cannot be written: disk I/O error" in done.err
+    assert log.read_text().count("(INJECTED)") == 1, "it is not asked again"
+    assert len(workspace.notes("start")) == 2
+    assert list((workspace.path / ".buildrunner/runs").iterdir()) == [], "its folder comes after that"
+    workspace.run("status")
+    # Then the checkpoint at the end of the run.
+    done = failing(workspace, strace, "fdatasync", "4", "run", "src", log=str(log))
     assert done.code == 3
     assert "2 passed" in done.out
     assert "ledger.db cannot be made safe on the disk: disk I/O error" in done.out
-    assert log.read_text().count("fdatasync(") == 3, "it is not asked again"
+    assert log.read_text().count("fdatasync(") == 4, "it is not asked again"
     assert (workspace.path / ".buildrunner/ledger.db-wal").stat().st_size > 0, "what was recorded is still in the log"
     assert workspace.run("status", "--json").document["totals"]["passed"] == 2
     made = (workspace.path / "result.zip").read_bytes()
