@@ -1,5 +1,6 @@
 """What this process may use of the machine, and how old the process is."""
 
+import errno
 import os
 import re
 import resource
@@ -76,6 +77,21 @@ def require_open_files(workers: int) -> None:
         f"raise the limit with `ulimit -n {open_files(workers)}`"
         + (f", or run fewer at once with -j {fewer}" if fewer > 0 else "")
     )
+
+
+def file_size_limit() -> int | None:
+    """How many bytes a file may have that this process writes (`ulimit -f`); None for any number."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def why_not_written(exc: OSError) -> str:
+    """What kept a file from being written."""
+    return TOO_LARGE.format(file_size_limit() or 0) if exc.errno == errno.EFBIG else exc.strerror or str(exc)
+
+
+TOO_LARGE = "no file may have more than {:,} bytes here (`ulimit -f unlimited` raises that limit)"
+"""What is the matter with a file that reached the limit on the size of files, and the remedy."""
 
 
 def seconds_since_process_start() -> float:

@@ -20,6 +20,7 @@ from buildrunner.ledger.reader import Reader
 from buildrunner.ledger.rows import AttemptRow, Noted, ResultRow, RunRow, spec_from_json, spec_to_json
 from buildrunner.ledger.store import to_sql, to_sql_or_none
 from buildrunner.ledger.writing import Writing
+from buildrunner.machine import why_not_written
 from buildrunner.naming import display
 from buildrunner.receipt import Receipt
 
@@ -274,4 +275,5 @@ def _make_state_folder(state: Path) -> None:
         if not ignore.exists():
             ignore.write_text("*\n")
     except OSError as exc:
-        raise UsageError(f"cannot use the state folder {state}: {exc.strerror}; name another with --state DIR") from exc
+        why = why_not_written(exc)
+        raise UsageError(f"cannot use the state folder {state}: {why}; name another with --state DIR") from exc

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from buildrunner.errors import LedgerBusy, UsageError
+from buildrunner.machine import why_not_written
 from buildrunner.naming import display
 
 # Whoever asks whether a lock is held takes it himself for a moment; that moment must not refuse a run.
@@ -65,7 +66,9 @@ class Lock:
 
 def _unusable(path: Path, what: str, option: str | None, exc: OSError) -> UsageError:
     where = display(str(path.parent))
-    return UsageError(f"cannot write in the {what} {where}: {exc.strerror}{_another(option, '; name another one')}")
+    return UsageError(
+        f"cannot write in the {what} {where}: {why_not_written(exc)}{_another(option, '; name another one')}"
+    )
 
 
 def _another(option: str | None, words: str) -> str:

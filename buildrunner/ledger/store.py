@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
 
+from buildrunner import machine
 from buildrunner.errors import LedgerError, UsageError
 from buildrunner.ledger import journals, lock
 
@@ -20,6 +21,7 @@ PATIENCE = 90.0  # seconds that a lock which another program holds on the file i
 
 _QUICKLY_CHECKED = 64 << 20  # bytes; that takes a fifth of a second
 _DAMAGE = (11, 26)  # SQLITE_CORRUPT, SQLITE_NOTADB
+_GROWS_BY = 65536  # bytes; more than SQLite adds to one of its files at once
 PERHAPS = (
     "`buildrunner ledger check` says more, and `buildrunner ledger recover` takes what can be trusted into a new folder"
 )
@@ -31,7 +33,7 @@ def open_writer(state: Path) -> sqlite3.Connection:
     A ledger that is damaged, or newer than this program, is refused before anything of it is changed.
     """
     path = state / DATABASE
-    with _complaining(f"cannot use the ledger {path}", "; name another folder with --state DIR", path) as undo:
+    with _complaining("use", path, writes=True) as undo:
         _refuse_unusable(state)
         db = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE)
         undo.callback(db.close)
@@ -57,7 +59,7 @@ def open_reader(state: Path, *, immutable: bool = False, patience: float = PATIE
     """
     path = require(state)
     immutable = immutable or not (os.access(state, os.W_OK) or _has_log(path))
-    with _complaining(f"cannot read the ledger {path}") as undo:
+    with _complaining("read", path) as undo:
         db = _connect_to_read(path, immutable=immutable, patience=patience)
         undo.callback(db.close)
         found = db.execute("PRAGMA user_version").fetchone()[0]
@@ -106,7 +108,7 @@ def refuse_damaged(db: sqlite3.Connection, path: Path) -> None:
     """
     if _size(path) > _QUICKLY_CHECKED:
         return
-    with _complaining(f"cannot read the ledger {path}"):
+    with _complaining("read", path):
         found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise LedgerError(f"the ledger {path} is damaged ({' '.join(str(found).split())}); {PERHAPS}")
@@ -115,7 +117,7 @@ def refuse_damaged(db: sqlite3.Connection, path: Path) -> None:
 def refuse_lost(state: Path, folders: set[str], db: sqlite3.Connection) -> None:
     """LedgerError when a run that has one of these folders is lost: see journals.py."""
     path = state / DATABASE
-    with _complaining(f"cannot read the ledger {path}"):
+    with _complaining("read", path):
         runs = journals.lost(state, folders, db)
     if runs:
         more = f", and {len(runs) - 1} more like it" if len(runs) > 1 else ""
@@ -189,14 +191,17 @@ def new_database(path: str, *, version: int | None = None) -> sqlite3.Connection
 
 
 @contextmanager
-def _complaining(what: str, remedy: str = "", written: Path | None = None) -> Iterator[ExitStack]:
+def _complaining(verb: str, path: Path, *, writes: bool = False) -> Iterator[ExitStack]:
     """What SQLite has to complain of becomes a LedgerError, after whatever was begun is undone."""
+    what, remedy = f"cannot {verb} the ledger {path}", "; name another folder with --state DIR" if writes else ""
     try:
         with ExitStack() as undo:
             yield undo
     except (sqlite3.Error, UnicodeDecodeError) as exc:  # the latter from a message about damaged text
-        if written and getattr(exc, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
-            raise LedgerError(f"{what}: {busy(written)}, or{remedy.removeprefix(';')}") from exc
+        if writes and getattr(exc, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+            raise LedgerError(f"{what}: {busy(path)}, or{remedy.removeprefix(';')}") from exc
+        if limited := size_limit(exc, path):
+            raise LedgerError(f"{what}: {limited}") from exc
         raise LedgerError(f"{what}: {exc}{damage_remedy(exc) or remedy}") from exc
 
 
@@ -204,6 +209,15 @@ def busy(path: Path) -> str:
     """Who kept the writer out for as long as it had patience, and what to do about it."""
     who = lock.of_database(path) or "another program"
     return f"{who} holds a lock on it, and did so for {PATIENCE:g} s; end {who}"
+
+
+def size_limit(exc: Exception, path: Path) -> str | None:
+    """What to say when a file of the ledger may not grow any more, where SQLite says that the disk gave an error."""
+    limit = machine.file_size_limit()
+    if limit is None or not getattr(exc, "sqlite_errorname", "").startswith(("SQLITE_IOERR", "SQLITE_FULL")):
+        return None
+    largest = max(_size(f"{path}{end}") for end in ("", "-wal", "-shm", "-journal"))
+    return machine.TOO_LARGE.format(limit) if largest + _GROWS_BY > limit else None
 
 
 def damage_remedy(exc: Exception) -> str:

@@ -27,8 +27,9 @@ def _ask(what: Callable[[], object], path: Path) -> object:
     try:
         return what()
     except sqlite3.Error as exc:
+        why = store.size_limit(exc, path) or exc
         raise LedgerError(
-            f"the ledger {path} cannot be rewritten: {exc}; it is as it was. That needs up to twice its size "
+            f"the ledger {path} cannot be rewritten: {why}; it is as it was. That needs up to twice its size "
             f"({_bytes(path):,} bytes) beside it, and once in the folder for temporary files"
         ) from exc
 

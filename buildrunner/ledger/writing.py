@@ -145,6 +145,8 @@ class Writing:
             return f"{why}; {self._resume(end)}"
         if name.startswith("SQLITE_READONLY"):
             return f"{exc}; {self._resume('make it writable')}, or name another folder with --state DIR"
+        if limited := store.size_limit(exc, self.path):
+            return f"{limited}; {self._resume('raise it')}"
         remedy = "make room" if _is_full(name, self.path.parent) else "see to the disk"
         return f"{exc}; {self._resume(remedy)}"
 

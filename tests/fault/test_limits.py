@@ -217,3 +217,25 @@ def test_following_a_capped_script_shows_its_last_words(workspace: Any, wait_unt
     assert workspace.finish(follower, code=0).stdout == b"".join(b"last %d\n" % n for n in range(5))
     workspace.finish(run, code=0)
     assert log.stat().st_size < 1 << 18  # it was cut
+
+
+# the size of files
+
+
+@pytest.mark.parametrize("limit", [0, 4096, 65536])
+def test_a_limit_on_the_size_of_files_is_told_for_what_it_is(workspace: Any, limit: int) -> None:
+    """SQLite would say that the disk gave an error, and nobody looks for `ulimit -f` then."""
+    for number in range(20):
+        workspace.script(f"{number:02}.py", "")
+    limited = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY)); "
+        "from buildrunner.cli import main; main()"
+    )
+    done = workspace.finish(workspace.start_python("-c", limited, "run", "src", "-j", "1"))
+    assert done.code == (3 if limit else 2)
+    said = " ".join((done.out + done.err).split())
+    assert f"no file may have more than {limit:,} bytes here (`ulimit -f unlimited` raises that limit)" in said
+    assert "disk I/O error" not in said
+    if limit == 65536:
+        assert "raise it, then `buildrunner resume`" in said
+        assert workspace.run("resume", "--json").document["totals"]["passed"] == 20
