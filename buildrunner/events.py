@@ -91,11 +91,15 @@ class JobDropped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLost:
-    """A worker process died and was replaced; `lost` attempts had started and ended with it."""
+    """A worker process died and was replaced; `lost` attempts had started and ended with it.
+
+    `made_way` says that it ended by itself, because a script had changed its limits, niceness or CPUs.
+    """
 
     worker: int
     pid: int
     lost: int
+    made_way: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -372,8 +372,9 @@ class Loop:
 
     def _mourn(self, death: Died) -> None:
         self._take_back(death.returned)
-        self._lose(death.lost, death.worker, "its worker process died")
-        self._news.append(WorkerLost(worker=death.worker, pid=death.pid, lost=len(death.lost)))
+        why = "its script had crippled its worker" if death.made_way else "its worker process died"
+        self._lose(death.lost, death.worker, why)
+        self._news.append(WorkerLost(worker=death.worker, pid=death.pid, lost=len(death.lost), made_way=death.made_way))
 
     def _lose(self, attempts: Sequence[str], worker: int | None, why: str) -> None:
         """Write the receipts of attempts that nobody else can write them for."""

@@ -86,12 +86,18 @@ def package(
     except OSError as exc:
         where = f" ({display(os.fsdecode(exc.filename))})" if exc.filename else ""
         raise PackageError(
-            f"cannot make the zip {display(path)}: {exc.strerror or exc}{where}; "
-            f"the results are recorded: `{command(run, 'package')}` makes it again"
+            f"cannot make the zip {display(path)}: {exc.strerror or exc}{where}; {_remedy(exc, run)}"
         ) from exc
     notices = [f"changed after its script ended, packaged as it is now: {display(source)}" for source in changed]
     notices += [f"gone since its script ended, so not packaged: {display(source)}" for source in gone]
     return {"path": path, "sha256": digest, "files": count}, tuple(notices)
+
+
+def _remedy(exc: OSError, run: RunRow) -> str:
+    elsewhere = f"`{command(run, 'package', '--zip', 'FILE')}` makes it in another place"
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the results are recorded: make room, then `{command(run, 'package')}`, or {elsewhere}"
+    return f"the results are recorded: see to that, then `{command(run, 'package')}`, or {elsewhere}"
 
 
 def _collect(

@@ -54,12 +54,16 @@ class Returned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Died:
-    """A worker died and was replaced. `lost` had started and have no receipt; `returned` never started."""
+    """A worker died and was replaced. `lost` had started and have no receipt; `returned` never started.
+
+    `made_way` says that it ended by itself, because a script had changed what it hands down to others.
+    """
 
     worker: int
     pid: int
     lost: tuple[str, ...]
     returned: tuple[str, ...]
+    made_way: bool = False
 
 
 PoolEvent = Received | Returned | Died
@@ -334,7 +338,7 @@ class WorkerPool:
                     break
         except OSError:
             pass
-        os.waitpid(w.pid, 0)
+        made_way = os.waitstatus_to_exitcode(os.waitpid(w.pid, 0)[1]) == worker_program.MADE_WAY
         if self._orphans:
             self._orphans.forget(w.pid)
         ended = self._forget(w)
@@ -357,7 +361,7 @@ class WorkerPool:
                     f"{w.journal.removesuffix('journal')}err"
                 )
         self._start_worker(w.number)
-        return Died(worker=w.number, pid=w.pid, lost=lost, returned=returned)
+        return Died(worker=w.number, pid=w.pid, lost=lost, returned=returned, made_way=made_way)
 
     def _end_orphans(self) -> None:
         if self._orphans:

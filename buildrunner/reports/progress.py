@@ -5,7 +5,7 @@ from typing import TextIO
 
 from buildrunner.events import Event, JobDropped, JobEnded, Packaging, RunStarted, Stopping, WorkerLost
 from buildrunner.naming import display
-from buildrunner.reports.words import ended_line, run_line, stopping_line
+from buildrunner.reports.words import ended_line, run_line, stopping_line, worker_line
 
 _EVERY_JOB_UP_TO = 200  # jobs; of more, what passed is only counted, once a second
 _INTERVAL = 1.0
@@ -35,7 +35,7 @@ class ProgressLines:
             case JobDropped() if event.total <= _EVERY_JOB_UP_TO or self._verbose:
                 self._say(f"[{event.done:,}/{event.total:,}] {display(event.job)}: {event.state}, {event.reason}")
             case WorkerLost():
-                self._say(f"worker {event.worker} (process {event.pid}) died and was replaced")
+                self._say(worker_line(event))
             case Stopping():
                 self._say(stopping_line(event))
             case Packaging():

@@ -41,7 +41,17 @@ from buildrunner.events import (
 from buildrunner.forecast import Outlook
 from buildrunner.job import UNSPENT, JobState
 from buildrunner.naming import display
-from buildrunner.reports.words import about, count, ended_line, rate, run_line, seconds, stopping_line, time_left
+from buildrunner.reports.words import (
+    about,
+    count,
+    ended_line,
+    rate,
+    run_line,
+    seconds,
+    stopping_line,
+    time_left,
+    worker_line,
+)
 
 SLOW = 3.0  # times its usual duration, from which on a script is called slow
 _SLOW_AT_LEAST = 1.0  # seconds a script must have had before anybody worries
@@ -116,7 +126,7 @@ class Screen:
                 if self._outlook:
                     self._outlook.dropped(event.job)
             case WorkerLost():
-                self._print(f"worker {event.worker} (process {event.pid}) died and was replaced", "yellow")
+                self._print(worker_line(event), "yellow")
             case Stopping():
                 self._stopping = True
                 self._print(stopping_line(event), "yellow")

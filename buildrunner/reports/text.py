@@ -17,7 +17,7 @@ from buildrunner.machine import cpus
 from buildrunner.naming import display
 from buildrunner.outputfolder import held, replaced
 from buildrunner.reports.tail import last_words
-from buildrunner.reports.words import about, command, count, row_ending, seconds, shell, size
+from buildrunner.reports.words import about, command, count, option_text, row_ending, seconds, shell, size
 from buildrunner.resumable import how_to_go_on
 from buildrunner.summary import Summary, idle, real_state, results, summarise
 
@@ -201,8 +201,7 @@ def _options(run: RunRow, *names: str) -> list[str]:
         elif isinstance(value, list):
             words += [f"--{name}={item}" for item in value]
         elif value != Options.__dataclass_fields__[name].default:
-            option = "--" + name.replace("_", "-")
-            words.append(f"{option}={value:g}s" if name == "timeout" else f"{option}={value}")
+            words.append(f"--{name.replace('_', '-')}={option_text(name, value)}")
     return words
 
 

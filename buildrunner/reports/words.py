@@ -4,7 +4,7 @@ import os
 import shlex
 import signal
 
-from buildrunner.events import JobEnded, RunStarted, Stopping
+from buildrunner.events import JobEnded, RunStarted, Stopping, WorkerLost
 from buildrunner.forecast import Remaining
 from buildrunner.job import JobState, Outcome
 from buildrunner.ledger import ResultRow, RunRow
@@ -81,6 +81,33 @@ def size(count: int | None) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
+def exact_size(count: int) -> str:
+    """Bytes as an option takes them, in the largest unit that says them exactly.
+
+    >>> exact_size(157286400), exact_size(2 << 30), exact_size(1000)
+    ('150M', '2G', '1000')
+    """
+    for power, unit in enumerate("TGMK"):
+        if count and not count % (step := 1024 ** (4 - power)):
+            return f"{count // step}{unit}"
+    return str(count)
+
+
+_SIZES = ("memory", "max_output")
+_DURATIONS = ("timeout", "deadline", "grace")
+
+
+def option_text(name: str, value: object) -> str:
+    """An option's value as a user would write it.
+
+    >>> option_text("memory", 157286400), option_text("timeout", 90.0), option_text("retries", 2)
+    ('150M', '90s', '2')
+    """
+    if isinstance(value, int | float) and name in _DURATIONS:
+        return f"{value:g}s"
+    return exact_size(value) if isinstance(value, int) and name in _SIZES else str(value)
+
+
 def count(number: int, noun: str) -> str:
     """A number and its noun.
 
@@ -135,6 +162,14 @@ def ended_line(event: JobEnded) -> str:
     how = ending(receipt.outcome, receipt.exit_code, receipt.signal)
     again = "" if event.final else ", trying again"
     return f"[{event.done:>{width},}/{event.total:,}] {display(receipt.job)}: {how}{again}, {seconds(receipt.seconds)}"
+
+
+def worker_line(event: WorkerLost) -> str:
+    """What became of a worker."""
+    who = f"worker {event.worker} (process {event.pid})"
+    if event.made_way:
+        return f"{who} made way for a fresh one: a script had changed its limits, niceness or CPUs"
+    return f"{who} died and was replaced"
 
 
 def stopping_line(event: Stopping) -> str:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from buildrunner.run.group import Group
     from buildrunner.run.limits import Limits
 
+MADE_WAY = 75
+"""The exit code of a worker that ended by itself, because of what a script had done to it."""
+
 _QUEUE, _RESULTS = 0, 1
 _TIME_ENOUGH = 0.005  # seconds; a shorter attempt is not worth the time to look what it did to its worker
 
@@ -44,6 +47,7 @@ class Worker:
         self.ahead: list[attempt.Assignment] = []
         self.current = ""  # the attempt that runs
         self.closing = False
+        self.spoiled = False  # a script changed what this process hands down to others
         self.standing = standing()
         self.slot = self.slot_type(
             _QUEUE, hello["env"], hello["ready"], hello["worker"], self.take_message,
@@ -107,11 +111,16 @@ class Worker:
                 return True
             why = "the disk is full"
         except OSError as exc:
-            if standing() != self.standing:  # a limit of this process, not of the disk
+            if self.is_spoiled():  # a limit of this process, not of the disk
                 raise wire.Closed from None
             why = exc.strerror or str(exc)
         wire.write_frame(_RESULTS, ("broken", f"the worker's journal cannot be written: {why}"))
         return False
+
+    def is_spoiled(self) -> bool:
+        """Whether a script changed what this process hands down: then it makes way for a fresh one."""
+        self.spoiled = standing() != self.standing
+        return self.spoiled
 
     def leave(self) -> None:
         """The server is gone: say in the journal when that was."""
@@ -137,7 +146,7 @@ class Worker:
             if not self.note("end", receipt):
                 return
             wire.write_frame(_RESULTS, ("receipt", receipt))
-            if time.monotonic() - began > _TIME_ENOUGH and standing() != self.standing:
+            if time.monotonic() - began > _TIME_ENOUGH and self.is_spoiled():
                 return
 
 
@@ -154,6 +163,8 @@ def main(worker_type: type[Worker] = Worker) -> None:
     finally:
         if worker:
             worker.slot.close()
+    if worker and worker.spoiled:
+        sys.exit(MADE_WAY)
 
 
 if __name__ == "__main__":

@@ -246,3 +246,9 @@ def test_help_names_the_commands(workspace: Any) -> None:
         assert re.search(rf"^ +{verb} ", text, flags=re.MULTILINE)
         assert "--help" in workspace.run(verb, "--help").out
     assert re.search(r"\d+\.\d+", workspace.run("--version").out)
+
+
+def test_the_command_that_runs_one_again_says_sizes_as_a_user_would(workspace: Any) -> None:
+    workspace.scripts(a="raise SystemExit(1)")
+    done = workspace.run("run", "src", "--memory", "150M", "--max-output", "10000", "--timeout", "90s", code=1)
+    assert "alone: buildrunner run --no-zip --timeout=90s --memory=150M --max-output=10000 src/a.py" in done.out

@@ -179,10 +179,14 @@ def test_s51_no_room_for_the_zip(workspace: Any, disk: Callable[..., Path]) -> N
     )
     done = workspace.run("run", "src", "--zip", "small/r.zip", code=3)
     assert "cannot make the zip small/r.zip: No space left on device" in done.out
-    assert "`buildrunner package" in done.out
+    assert "make room, then `buildrunner package" in done.out
+    assert "--zip FILE` makes it in another place" in done.out
     assert (place / "r.zip").read_bytes() == old
     assert [path.name for path in place.iterdir()] == ["r.zip"]
-    assert workspace.run("package", code=3).err.count("No space left on device") == 1
+    again = workspace.run("package", code=3).err
+    assert again.count("No space left on device") == 1
+    assert "make room, then `buildrunner package" in again
+    workspace.run("package", "--zip", "elsewhere.zip")
     subprocess.run(["mount", "-o", "remount,size=8m", str(place)], check=True)
     workspace.run("package")
     workspace.run("verify", "small/r.zip")

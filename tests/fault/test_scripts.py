@@ -210,7 +210,8 @@ def test_s17_what_a_script_does_to_its_worker_no_other_feels(workspace: Any, wha
         assert (done.code, b["state"], b["outcome"], b["lost"]) == (1, "failed", "lost", 4)
     else:
         assert (done.code, b["state"], b["attempts"]) == (0, "passed", 1)
-    assert "replaced" in done.err
+    assert "made way for a fresh one: a script had changed its limits, niceness or CPUs" in done.err
+    assert "died" not in done.err
 
 
 def test_s30_kill_0_reaches_only_its_own_group(workspace: Any, wait_until: Any, alive: Any) -> None:
