@@ -7,6 +7,7 @@ committed do the attempts go to their workers and the listeners hear of the rece
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from buildrunner.assignments import AttemptIds
 from buildrunner.control import Control, Request
@@ -73,12 +74,14 @@ class Loop:
         grace: float = 5.0,
         deadline: float | None = None,
         control: Control | None = None,
+        fault: Callable[[JobSpec, Receipt], str | None] = lambda spec, receipt: None,
     ) -> None:
         """`jobs` gives every job of the run with its number in the ledger and its file name.
 
         `assign` makes the assignment of an attempt; it is called before the attempt is recorded. Scripts' paths are
         relative to `directory`. At `deadline` (monotonic) the run is stopped. `control` hands over what other
-        terminals ask for.
+        terminals ask for. `fault` says of an attempt that failed what else than its script is to blame, if anything is:
+        then the run ends, and the job is undecided.
         """
         self._ledger, self._run, self._plan, self._pool = ledger, run, plan, pool
         self._jobs: dict[str, Job] = {}
@@ -95,6 +98,7 @@ class Loop:
         self._grace = grace
         self._deadline = deadline
         self._control = control
+        self._find_fault = fault
         self._tick = self._listeners.tick
         self._ending: dict[str, int] = {}  # attempts that were cancelled by themselves → how often
         self._unstarted: set[str] = set()  # of these, the ones that came back without having started
@@ -110,6 +114,7 @@ class Loop:
         self._stop_told = 0
         self.draining: str | None = None
         self.stop_reason = ""
+        self.fault: str | None = None  # of the place, for which the run ended
         self.cancelled = False
         self._cut_short = False
         self.last_end: float | None = None  # monotonic
@@ -281,6 +286,11 @@ class Loop:
                 self._ledger.record(id_, receipt, self._jobs[receipt.job].state)  # kept as superseded
             return
         job = self._jobs[name]
+        if receipt.attempt not in self._ending and (why := self._find_fault(job.spec, receipt)):
+            receipt = replace(receipt, outcome=Outcome.CANCELLED, error=why)
+            if not self.stopped:
+                self.fault = why
+                self.ask_stop(why)
         lost = int(receipt.outcome is Outcome.LOST)
         event = self._verdict(job, receipt)
         job = job.advanced(event, lost=lost, spent=int(receipt.outcome not in UNSPENT))

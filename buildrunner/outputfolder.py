@@ -7,6 +7,7 @@ one begins. Whatever is not in the list belongs to somebody else and is never to
 a recorded run can tell whether what lies there is still its own.
 """
 
+import errno
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -19,12 +20,14 @@ from buildrunner.ledger import Reader, RunRow
 from buildrunner.ledger.lock import Lock
 from buildrunner.naming import display, file_names
 from buildrunner.removal import remove_empty_folders, remove_tree
+from buildrunner.run.attempt import LOCK
 
 _LIST = ".buildrunner-files"
-_LOCK = ".buildrunner-lock"
 _FORMAT = "buildrunner.output/1"
 _READY = ".ready-"
 _LOG_SUFFIXES = (".out", ".err")
+_PROBE = ".buildrunner-probe"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONGEST_PATH = 4096  # bytes, with the zero at its end: PATH_MAX
 
 
@@ -46,12 +49,37 @@ class OutputFolder:
             raise UsageError(
                 f"cannot use the output folder {display(path)}: {exc.strerror}; name another with -o DIR"
             ) from exc
-        self._lock = Lock(Path(self.path, _LOCK), purpose=purpose, what="output folder", option=option)
+        self._device = os.stat(self.path).st_dev
+        self._lock = Lock(Path(self.path, LOCK), purpose=purpose, what="output folder", option=option)
 
     def close(self) -> None:
         """Let other runs in, without the folders that workers kept ready and were killed too soon to remove."""
         self._remove_ready()
         self._lock.release()  # its file stays: removing it would let two in that wait for it
+
+    def fault(self, *, writing: bool) -> tuple[str, str] | None:
+        """Why this is not the folder that was opened any more, or, if for `writing`, takes nothing; None: all is well.
+
+        What is wrong is returned as a path in the folder, empty for all of it, and words. A disk that is full is well.
+        """
+        try:
+            if os.stat(self.path).st_dev != self._device:
+                return "", "is not on its disk any more"
+            if not {LOCK, _LIST}.intersection(os.listdir(self.path)):
+                return "", "was removed or emptied"
+        except FileNotFoundError:
+            return "", "is gone"
+        except OSError as exc:
+            return "", f"cannot be used: {exc.strerror}"
+        for folder in (self.logs, self.files) if writing and not self._is_elsewhere() else ():
+            probe = os.path.join(folder, _PROBE)
+            try:
+                os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+                os.unlink(probe)
+            except OSError as exc:
+                if exc.errno not in _FULL:
+                    return os.path.basename(folder), f"cannot be written: {exc.strerror}"
+        return None
 
     def log(self, file: str, suffix: str, number: int | None = None) -> str:
         """Path of a job's log (`out` or `err`); with a number, that earlier attempt's."""
@@ -237,6 +265,10 @@ def held(run: RunRow) -> tuple[frozenset[str], str]:
     shown = display(run.options["output"] if os.getcwd() == run.options["directory"] else _path(run))
     if not os.path.isdir(_path(run)):
         return frozenset(), f"its output folder {shown} is gone"
+    try:
+        os.listdir(_path(run))
+    except OSError as exc:
+        return frozenset(), f"its output folder {shown} cannot be read: {exc.strerror}"
     owners = _read_list(_path(run))
     entry = owners.get(run.key)
     if entry is None:

@@ -28,7 +28,7 @@ from buildrunner.job import Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display, file_name
 from buildrunner.reports.words import command
-from buildrunner.summary import run_document, stamp
+from buildrunner.summary import run_document, some, stamp
 
 MANIFEST = "manifest.json"
 REPORT = "report.json"
@@ -88,9 +88,18 @@ def package(
         raise PackageError(
             f"cannot make the zip {display(path)}: {exc.strerror or exc}{where}; {_remedy(exc, run)}"
         ) from exc
-    notices = [f"changed after its script ended, packaged as it is now: {display(source)}" for source in changed]
-    notices += [f"gone since its script ended, so not packaged: {display(source)}" for source in gone]
-    return {"path": path, "sha256": digest, "files": count}, tuple(notices)
+    notices = (
+        *_notice("changed after {} ended, packaged as {} now", changed, ("it is", "they are")),
+        *_notice("gone since {} ended, so not packaged", gone, ("", "")),
+    )
+    return {"path": path, "sha256": digest, "files": count}, notices
+
+
+def _notice(words: str, sources: list[str], are: tuple[str, str]) -> Iterator[str]:
+    """One sentence on all files of which this is to be said."""
+    if sources:
+        whose = ("its script", are[0]) if len(sources) == 1 else ("their scripts", are[1])
+        yield f"{words.format(*whose)}: {some(sources)}"
 
 
 def _remedy(exc: OSError, run: RunRow) -> str:

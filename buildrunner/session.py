@@ -15,7 +15,7 @@ from buildrunner.config import Options
 from buildrunner.control import Control
 from buildrunner.delivery import Delivery
 from buildrunner.edits import Edits
-from buildrunner.errors import LedgerError, PackageError, UsageError
+from buildrunner.errors import LedgerError, PackageError, PoolError, UsageError
 from buildrunner.events import Listener, Listeners, Packaged, Packaging, RunEnded, RunStarted
 from buildrunner.job import Job
 from buildrunner.ledger import Ledger, RunRow
@@ -29,6 +29,7 @@ from buildrunner.reports.words import command
 from buildrunner.signals import Interrupted, Signals
 from buildrunner.strays import Strays
 from buildrunner.summary import Summary, broken, exit_code, not_packaged, summarise, truncated, wall_seconds
+from buildrunner.workplace import Workplace
 
 
 class Session:
@@ -95,7 +96,8 @@ class Session:
         edits = Edits(self._run.options["directory"], [job.spec for _, _, job in jobs])
         pool = self._make_pool(folder, journals)
         control = self._open_control()
-        loop = self._make_loop(folder, plan, pool, jobs, control)
+        workplace = Workplace(self._run, folder)
+        loop = self._make_loop(folder, plan, pool, jobs, control, workplace)
         with control or nullcontext():
             done = False
             try:
@@ -121,12 +123,17 @@ class Session:
         try:
             folder.finish(self._run.key, left_files(self._ledger, self._run))
         except UsageError as exc:
-            self._notices += (str(exc),)
+            self._notices += () if loop.fault else (str(exc),)
+        self._notices += (loop.fault,) if loop.fault else ()
         shutil.rmtree(journals, ignore_errors=True)
         unwritten = self._delivery.write_junit(self._ledger, self._run)
         self._notices += unwritten
         if unwritten and loop.state != "interrupted":
             self._record(exit_code=PackageError.exit_code)
+        if loop.state == "finished" and (gone := workplace.of_outputs()):
+            self._notices += (f"{gone}, and what the scripts left there is lost: start a new run",)
+            self._record(exit_code=PackageError.exit_code)
+            return self._end(self._summary())
         if loop.state == "finished":
             return self._deliver(whole=resumed, reported=not unwritten)
         if self._options.zip and os.path.exists(self._options.zip):
@@ -182,6 +189,7 @@ class Session:
         pool: WorkerPool,
         jobs: Iterable[tuple[int, str, Job]],
         control: Control | None,
+        workplace: Workplace,
     ) -> Loop:
         directory, options = self._run.options["directory"], self._options
         if control:
@@ -199,6 +207,7 @@ class Session:
             grace=options.grace,
             deadline=None if options.deadline is None else self._began + options.deadline,
             control=control,
+            fault=workplace.fault,
         )
 
     def _announce(
@@ -228,14 +237,19 @@ class Session:
         self._run = self._ledger.set_run(self._run, **columns)
 
     def _record_end(self, loop: Loop, before: float) -> None:
-        first = self._signals.first
         self._record(
             state=loop.state,
             finished=time.time(),
             wall=max(0.0, (loop.last_end or time.monotonic()) - self._began) + before,
             session=None,
-            exit_code=128 + first if loop.state == "interrupted" and first else exit_code(self._ledger, self._run),
+            exit_code=self._exit_code(loop),
         )
+
+    def _exit_code(self, loop: Loop) -> int:
+        if loop.fault:
+            return PoolError.exit_code
+        first = self._signals.first
+        return 128 + first if loop.state == "interrupted" and first else exit_code(self._ledger, self._run)
 
     def _summary(self) -> Summary:
         return summarise(self._ledger, self._run, notices=self._notices)

@@ -236,7 +236,7 @@ def not_packaged(reader: Reader, run: RunRow) -> tuple[str, ...]:
     found = reader.skipped_outputs(run)
     if not found:
         return ()
-    shown = _some([f"{name}: {path}" for name, path in found])
+    shown = some([f"{name}: {path}" for name, path in found])
     return (f"not packaged, because no regular files or not readable: {shown}",)
 
 
@@ -245,10 +245,11 @@ def truncated(reader: Reader, run: RunRow) -> tuple[str, ...]:
     found = reader.truncated(run)
     if not found:
         return ()
-    return (f"only the beginning and the end of what these printed was kept (--max-output): {_some(found)}",)
+    return (f"only the beginning and the end of what these printed was kept (--max-output): {some(found)}",)
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first of these names, and how many more there are."""
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return ", ".join(map(display, names[:_SHOWN])) + more
 

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
         str, str, str, float | None, float,
     ]  # fmt: skip
 
+LOCK = ".buildrunner-lock"
+"""Lies in the output folder as long as that is the one the run began with."""
+
+UNREADABLE = "./"
+"""Stands among the outputs that were passed over for a folder that could not be looked through."""
+
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _SIGNALS = [s for s in _signal.valid_signals() if s not in (_signal.SIGKILL, _signal.SIGSTOP)]
 _RSS_MARGIN = 1 << 20  # how much this process may have grown since it last looked at itself
@@ -96,6 +102,9 @@ class Slot:
             except BlockingIOError:
                 self._await_room(begin + _PATIENCE, argv, cwd, env, stdout, stderr)
                 begin = time.monotonic()
+            except FileNotFoundError:
+                _make_again(os.path.dirname(stdout))
+                self._spawn(argv, cwd, env, stdout, stderr)
         except OSError as exc:
             error = _why_not_started(exc, argv, cwd, stdout, None if placed else output_dir)
             if self.reason:
@@ -287,26 +296,34 @@ class Slot:
         try:
             os.rename(self.ready, output_dir)
         except FileNotFoundError:
-            os.makedirs(self.ready, exist_ok=True)  # its parents too: a script can remove what is not its own
+            try:
+                os.mkdir(self.ready)
+            except FileNotFoundError:
+                _make_again(os.path.dirname(self.ready))
+                os.mkdir(self.ready)
+            except FileExistsError:
+                pass
             os.rename(self.ready, output_dir)
 
     def _take_outputs(self, output_dir: str) -> outputs.Found:
         try:
             if not stat.S_ISDIR(os.lstat(output_dir).st_mode):
-                return (), ("./",)  # the script put a link in its place: what is behind it is not its output
+                return (), (UNREADABLE,)  # the script put a link in its place: what is behind it is not its output
             if not os.listdir(output_dir):
                 os.rename(output_dir, self.ready)
                 return (), ()
             if (few := outputs.hash_few(output_dir)) is not None:
                 return few
         except FileNotFoundError:
-            return (), ()  # the script removed it
+            if os.path.isdir(os.path.dirname(output_dir)):
+                return (), ()  # the script removed it
+            return (), (UNREADABLE,)
         except OSError:
-            return (), ("./",)
+            return (), (UNREADABLE,)
         try:
             pid, reader = outputs.start_hashing(output_dir)
         except OSError:  # no process to be had; the script's own ending still counts
-            return (), ("./",)
+            return (), (UNREADABLE,)
         self.hashing = pid
         self.poller.register(reader, POLLIN)
         data = b""
@@ -327,6 +344,19 @@ class Slot:
             os.waitpid(pid, 0)
             self.hashing = 0
             self.own_rss = 0  # a long list of files made this process grow
+
+
+def _make_again(folder: str) -> None:
+    """Make one of the two folders of the output folder again where it is missing: any script can remove it.
+
+    FileNotFoundError where the output folder is not the one the run began with, as when its disk is gone: nobody would
+    find there what is written.
+    """
+    os.lstat(os.path.join(os.path.dirname(folder), LOCK))
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        pass
 
 
 def _child_pipe_unless_pidfd() -> int | None:

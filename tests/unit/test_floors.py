@@ -17,6 +17,7 @@ FLOORS = (
         "assignments", "changes", "choice", "config", "control", "delivery", "destination", "doctor", "edits", "groups",
         "interpreters", "ledger", "ledger.*", "machine", "outputfolder", "package", "processes", "removal", "reports",
         "reports.*", "resumable", "run", "run.*", "scan", "sources", "strays", "summary", "timed",
+        "workplace",
     ),
     ("pool", "loop", "adoption", "bench", "signals"),
     ("server", "session"),

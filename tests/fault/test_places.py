@@ -1,0 +1,211 @@
+"""The folders a run needs go away while it goes on: that is no verdict on its scripts, and `resume` runs them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fault.test_delivery import WITHOUT_OVERRIDE
+from tests.fault.test_disk import require_modes
+
+pytestmark = [pytest.mark.fault, pytest.mark.skipif(sys.platform != "linux", reason="capabilities and mounts")]
+
+
+@pytest.fixture
+def disk(workspace: Any) -> Iterator[Callable[[], None]]:
+    """The folder `disk` is one of another file system, as long as it is plugged in: each call plugs it in or out."""
+    here, there = workspace.path / "disk", workspace.path / "medium"
+    here.mkdir()
+    there.mkdir()
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("only root may mount a disk")
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(there)], capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    plugged = False
+
+    def turn() -> None:
+        nonlocal plugged
+        command = ["umount", "-l", str(here)] if plugged else ["mount", "--bind", str(there), str(here)]
+        subprocess.run(command, check=True)
+        plugged = not plugged
+
+    turn()
+    yield turn
+    if plugged:
+        turn()
+    subprocess.run(["umount", "-l", str(there)], check=True)
+
+
+class Cut:
+    """A run whose first script waits: then something happens to a folder, and it goes on."""
+
+    def __init__(self, workspace: Any, wait_until: Any) -> None:
+        self.workspace, self.wait_until = workspace, wait_until
+
+    def run(
+        self,
+        happens: Callable[[], object],
+        *options: str | Path,
+        code: int = 3,
+        modes: bool = False,
+        **popen: Any,
+    ) -> Any:
+        """Four scripts, one at a time; `modes`: run by one who must obey a file's mode."""
+        workspace = self.workspace
+        workspace.script("a.py", workspace.note("start") + workspace.until("gate") + "print('a')")
+        for name in "bcd":
+            workspace.script(f"{name}.py", workspace.note("start") + f"print({name!r})")
+        target = os.path.relpath(workspace.source, popen.get("cwd", workspace.path))
+        words = ("run", target, "-j", "1", "--order", "name", *options)
+        run = (
+            workspace.start_python("-c", WITHOUT_OVERRIDE, *words, **popen)
+            if modes
+            else workspace.start(*words, **popen)
+        )
+        self.wait_until(lambda: workspace.notes("start"))
+        happens()
+        workspace.open("gate")
+        return workspace.finish(run, code=code)
+
+    def ran(self) -> list[str]:
+        return [job for job, _, _ in self.workspace.notes("start")]
+
+
+@pytest.fixture
+def cut(workspace: Any, wait_until: Any) -> Cut:
+    return Cut(workspace, wait_until)
+
+
+def is_undecided(workspace: Any, *names: str, state: tuple[str | Path, ...] = ()) -> None:
+    """Nothing failed; these scripts are still to be run, and the run knows that it was broken off."""
+    document = workspace.run("status", "--json", *state).document
+    assert document["state"] == "interrupted"
+    assert (document["totals"]["failed"], document["totals"]["jobs"]) == (0, 4)
+    assert {r["name"] for r in document["results"] if r["state"] in ("waiting", "cancelled")} == set(names)
+
+
+def test_the_scripts_folder_is_moved_away(workspace: Any, cut: Cut) -> None:
+    away = workspace.path / "away"
+    done = cut.run(lambda: workspace.source.rename(away))
+    assert "the folder src of the scripts is gone: put it right, then `buildrunner resume" in done.out
+    is_undecided(workspace, "b.py", "c.py", "d.py")
+    again = workspace.run("resume", code=3)
+    assert "the folder src of the scripts is gone" in again.out
+    is_undecided(workspace, "b.py", "c.py", "d.py")
+    away.rename(workspace.source)
+    assert workspace.run("resume", "--json").document["totals"]["passed"] == 4
+    assert cut.ran() == ["a.py", "b.py", "c.py", "d.py"]
+
+
+def test_one_script_that_is_gone_is_missing_as_ever(workspace: Any, cut: Cut) -> None:
+    done = cut.run((workspace.source / "c.py").unlink, code=1)
+    assert "3 passed" in done.out
+    assert "c.py: exit code 2" in done.err
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_folder_it_was_started_in_is_removed(workspace: Any, cut: Cut, resumed: bool) -> None:
+    work, away = workspace.path / "work", workspace.path / "away"
+    work.mkdir()
+    workspace.source = work / "src"
+    workspace.source.mkdir()
+
+    def remove() -> None:
+        shutil.copytree(work, away)
+        shutil.rmtree(work)
+
+    places = ("--state", workspace.path / "state", "-o", workspace.path / "out", "--zip", workspace.path / "r.zip")
+    done = cut.run(remove, *places, cwd=work)
+    assert f"the folder {work} the run was started in is gone" in done.out
+    assert "buildrunner resume" in done.out
+    is_undecided(workspace, "b.py", "c.py", "d.py", state=places[:2])
+    if resumed:
+        away.rename(work)
+        workspace.run("resume", *places[:2], cwd=work)
+        assert cut.ran() == ["a.py", "b.py", "c.py", "d.py"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "mode", "told"),  # where outputs cannot be looked through, nobody knows what a.py left
+    [
+        ("src", 0o000, "the folder src of the scripts cannot be used: Permission denied"),
+        ("python_output/logs", 0o555, "the output folder python_output/logs cannot be written: Permission denied"),
+        ("python_output/files", 0o555, "the output folder python_output/files cannot be written: Permission denied"),
+        ("python_output", 0o000, "the output folder python_output cannot be used: Permission denied"),
+    ],
+)
+def test_a_folder_that_may_not_be_used_any_more(workspace: Any, cut: Cut, folder: str, mode: int, told: str) -> None:
+    place = workspace.path / folder
+
+    def close() -> None:
+        place.chmod(mode)
+        require_modes(place)
+
+    try:
+        done = cut.run(close, modes=True)
+    finally:
+        place.chmod(0o755)
+    assert told in done.out
+    unseen = ["a.py"] if told.endswith("output cannot be used: Permission denied") else []
+    is_undecided(workspace, *unseen, "b.py", "c.py", "d.py")
+    assert workspace.run("resume", "--json").document["totals"]["passed"] == 4
+    assert cut.ran() == ["a.py", *unseen, "b.py", "c.py", "d.py"]
+
+
+@pytest.mark.parametrize("output", ["disk", "disk/out"])
+def test_the_disk_of_the_output_folder_is_gone(workspace: Any, cut: Cut, disk: Callable[[], None], output: str) -> None:
+    done = cut.run(disk, "-o", output)
+    assert f"the output folder {output} is " in done.out
+    assert "put it right, then `buildrunner resume" in done.out
+    assert os.listdir(workspace.path / "disk") == [], "nothing is written in the disk's place"
+    totals = workspace.run("status", "--json").document["totals"]
+    assert totals["failed"] == 0
+    disk()
+    assert workspace.run("resume", "--json").document["totals"]["passed"] == 4
+    assert {"b.py", "c.py", "d.py"} <= set(cut.ran())
+    workspace.run("verify", "result.zip")
+
+
+# Removed for good
+
+
+def test_an_output_folder_removed_for_good_ends_the_run(workspace: Any, cut: Cut) -> None:
+    done = cut.run(lambda: shutil.rmtree(workspace.path / "python_output"))
+    assert "the output folder python_output is gone: put it right, then" in done.out
+    assert "start a new run" in done.out
+    assert not (workspace.path / "result.zip").exists()
+    assert not (workspace.path / "python_output").exists()
+    assert workspace.run("status", "--json").document["totals"]["failed"] == 0
+    assert "its output folder python_output is gone; start a new run" in workspace.run("resume", code=2).err
+    workspace.run("run", "src")
+
+
+def test_an_output_folder_removed_under_the_last_script_is_packaged_by_nobody(workspace: Any, wait_until: Any) -> None:
+    workspace.script("a.py", "print(1)")
+    workspace.script("b.py", workspace.note("start") + workspace.until("gate"))
+    run = workspace.start("run", "src", "-j", "1", "--order", "name")
+    wait_until(lambda: workspace.notes("start"))
+    shutil.rmtree(workspace.path / "python_output")
+    workspace.open("gate")
+    done = workspace.finish(run, code=3)
+    assert "the output folder python_output is gone" in done.out
+    assert not (workspace.path / "result.zip").exists()
+    workspace.run("package", code=2)
+
+
+def test_what_was_removed_from_the_output_folder_is_counted(workspace: Any, cut: Cut) -> None:
+    def empty() -> None:
+        for name in ("logs", "files"):
+            shutil.rmtree(workspace.path / "python_output" / name)
+
+    done = cut.run(empty, code=0)
+    assert cut.ran() == ["a.py", "b.py", "c.py", "d.py"], "the folders are made again"
+    assert "gone since their scripts ended, so not packaged: " in done.out
+    assert "python_output/logs/a.py.out" in done.out
+    assert "all as packaged" in workspace.run("verify", "result.zip").out
+    assert workspace.log("d.py") == b"d\n"
