@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from buildrunner.errors import BuildrunnerError
 from buildrunner.job import JobState
 from buildrunner.naming import display
 from buildrunner.receipt import Receipt
@@ -194,8 +195,13 @@ class Listeners:
                 self._listeners = [one for one in self._listeners if one is not listener]
                 with suppress(Exception):
                     listener.close()  # type: ignore[attr-defined]  # most have none
-                import traceback  # seldom needed
+                self.faults.append(_fault(listener, exc))
 
-                why = "".join(traceback.format_exception_only(exc)).strip()  # whatever its own text does
-                name = type(listener).__name__
-                self.faults.append(f"the listener {name} failed and heard no more of the run: {display(why)}")
+
+def _fault(listener: Listener, exc: Exception) -> str:
+    if isinstance(exc, BuildrunnerError):
+        return str(exc)
+    import traceback  # seldom needed
+
+    why = "".join(traceback.format_exception_only(exc)).strip()  # whatever its own text does
+    return f"the listener {type(listener).__name__} failed and heard no more of the run: {display(why)}"

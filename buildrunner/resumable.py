@@ -9,14 +9,14 @@ from buildrunner.job import FINAL_STATES, JobState
 from buildrunner.ledger import Reader, RunRow
 from buildrunner.naming import display
 from buildrunner.outputfolder import replaced
-from buildrunner.reports.words import command, count, seconds
-from buildrunner.summary import real_state
+from buildrunner.reports.words import command, count, option_text, seconds, shell
+from buildrunner.summary import real_state, some
 
 _MAY_DIFFER = (
     "deadline", "events", "junitxml", "keep_runs",  # they decide no result
     "if_changed", "args",  # what they do to results that are there already is in changes.py
 )  # fmt: skip
-_NO_OPTIONS = {"targets": "targets written in another way"}
+_NO_OPTIONS = {"targets": "targets"}
 
 
 def broken_off(reader: Reader, run: RunRow) -> bool:
@@ -95,16 +95,39 @@ def require_same_options(asked: Options, run: RunRow) -> None:
     recorded, wanted = Options.from_json(run.options).to_json(), asked.to_json()
     if len(asked.targets) == 1:  # the same one, however it was written
         recorded["targets"] = wanted["targets"]
-    for name, value in wanted.items():
-        if value != recorded[name] and name not in _MAY_DIFFER:
-            what = _NO_OPTIONS.get(name) or f"another --{name.replace('_', '-')}"
-            raise UsageError(
-                f"run {run.name} was begun with {what} ({_shown(recorded[name])}, now {_shown(value)}): give "
-                f"the same options, carry it on with `{command(run, 'resume')}`, or leave --resume out for a new run"
-            )
+    other = [name for name, value in wanted.items() if value != recorded[name] and name not in _MAY_DIFFER]
+    if not other:
+        return
+    differing = [f"{_option(n)} ({_shown(n, recorded[n])}, now {_shown(n, wanted[n])})" for n in other]
+    what = f"{'another' if other[0] not in _NO_OPTIONS else 'other'} " if len(other) == 1 else "other options: "
+    raise UsageError(
+        f"run {run.name} was begun with {what}{', '.join(differing)}: give the same options, carry it on with "
+        f"`{command(run, 'resume')}`, or leave --resume out for a new run"
+    )
 
 
-def _shown(value: object) -> str:
+def newcomers(reader: Reader, run: RunRow, names: Collection[str]) -> tuple[str, ...]:
+    """One sentence on scripts that are there now and were not when the run began; none when there are none.
+
+    Of a run of a part of what was there nobody can tell.
+    """
+    if run.options.get("shard") or run.options.get("last_failed"):
+        return ()
+    new = sorted(set(names).difference(name for name, _, _ in reader.states(run)))
+    if not new:
+        return ()
+    are = "is new since and is" if len(new) == 1 else "are new since and are"
+    again = shell(["buildrunner", "run", *run.options["targets"]])
+    return (f"{count(len(new), 'script')} {are} not part of run {run.name}: {some(new)}; `{again}` runs all there are",)
+
+
+def _option(name: str) -> str:
+    return _NO_OPTIONS.get(name) or "--" + name.replace("_", "-")
+
+
+def _shown(name: str, value: object) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(str, value)) or "none"
-    return "not set" if value is None else str(value)
+    if isinstance(value, bool):
+        return "set" if value else "not set"
+    return "not set" if value is None else option_text(name, value)

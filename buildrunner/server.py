@@ -30,6 +30,7 @@ from buildrunner.reports.words import command
 from buildrunner.resumable import (
     broken_off,
     left_behind,
+    newcomers,
     newest_broken_off,
     require_directory,
     require_same_options,
@@ -113,7 +114,9 @@ class BuildServer:
             ledger = stack.enter_context(Ledger(Path(options.state), purpose=self._purpose()))
             if resume and (left := newest_broken_off(ledger, batch.key)):
                 require_same_options(options, left)
-                return self._conclude(ledger, self._resume(ledger, left))
+                new = newcomers(ledger, left, [spec.name for spec in batch.jobs])
+                summary = self._resume(ledger, left)
+                return self._conclude(ledger, replace(summary, notices=(*summary.notices, *new)))
             try:
                 choice = choose(ledger, options, batch)
             except NothingLeft:

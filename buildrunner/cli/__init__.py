@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import click
 
 from buildrunner import __version__
+from buildrunner.cli import streams
 from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.naming import display, display_lines
 
@@ -138,8 +139,9 @@ def main() -> None:
     except BrokenPipeError:
         code = 0  # whoever read stdout has seen enough
     except OSError as exc:
-        where = f" {display(os.fsdecode(exc.filename))}" if isinstance(exc.filename, str | bytes) else _full_stream()
-        _complain(sentence := f"{exc.strerror or exc}{where}; what was recorded stays recorded")
+        where = f" {display(os.fsdecode(exc.filename))}" if isinstance(exc.filename, str | bytes) else ""
+        what = streams.failed(exc) or f"{exc.strerror or exc}{where}"
+        _complain(sentence := f"{what}; what was recorded stays recorded")
         _annotate(sentence)
         code = 3
     except Exception:
@@ -175,14 +177,6 @@ def _require_working_directory() -> None:
         raise UsageError("the working directory does not exist any more: go to one that does") from None
 
 
-def _full_stream() -> str:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return " (standard output)"
-    return ""
-
-
 def _flush(stream: TextIO) -> None:
     """Write what is left; where nobody reads any more, let it go quietly, or Python would complain at its end."""
     try:
@@ -203,6 +197,7 @@ def _mend_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = streams.named(sys.stdout), streams.named(sys.stderr)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         from buildrunner.reports import github
 

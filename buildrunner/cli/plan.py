@@ -59,7 +59,7 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
     from buildrunner.ledger import Reader
     from buildrunner.reports.plan import plan_document, print_plan
     from buildrunner.reports.text import console
-    from buildrunner.resumable import newest_broken_off, obstacle, require_directory, require_same_options
+    from buildrunner.resumable import newcomers, newest_broken_off, obstacle, require_directory, require_same_options
     from buildrunner.scan import make_batch
 
     python, why = choose_python(options.python, os.environ)
@@ -82,7 +82,8 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
             undecided |= changes.again.keys()
             jobs = tuple(spec for spec in batch.jobs if spec.name in undecided)
             past = reader.past_seconds(left.key, options.args, names=list(undecided))
-            words = "; ".join((f"what run {left.name} left", *changes.notices()))
+            new = newcomers(reader, left, [spec.name for spec in batch.jobs])
+            words = "; ".join((f"what run {left.name} left", *changes.notices(), *new))
             choice = Choice(batch=replace(batch, jobs=jobs), past=past, words=words)
         else:
             choice = choose(reader, options, batch)

@@ -6,11 +6,12 @@ import signal
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
+from buildrunner.cli import streams
 from buildrunner.cli.options import (
     Duration,
     Size,
@@ -25,6 +26,7 @@ from buildrunner.cli.options import (
     state_option,
 )
 from buildrunner.config import MODES, IfChanged
+from buildrunner.errors import BuildrunnerError
 from buildrunner.job import Cwd
 from buildrunner.plan import Order
 
@@ -182,11 +184,24 @@ def show(summary: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         with summary.reader() as reader:
             _show(summary, reader, as_json=as_json, quiet=quiet, verbose=verbose)
     except OSError as exc:
-        if not _nobody_reads(exc):
+        if not _nobody_reads(exc):  # else the run's own exit code still counts
+            if what := streams.failed(exc):
+                raise BuildrunnerError(f"{what}; {_recorded(summary)}") from exc
             raise
-        # the run's own exit code still counts
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def _recorded(summary: Any) -> str:
+    """What of a run is in the record, and how to see it."""
+    from buildrunner.reports.words import command, count
+
+    totals = {name: number for name, number in summary.totals.items() if number and name != "jobs"}
+    how = ", ".join(f"{number:,} {name}" for name, number in totals.items())
+    return (
+        f"run {summary.run.name} is recorded all the same ({count(summary.totals['jobs'], 'script')}: {how}): "
+        f"`{command(summary.run, 'status')}` shows it"
+    )
 
 
 def _show(summary: Any, reader: Any, *, as_json: bool, quiet: bool, verbose: bool) -> None:
@@ -201,8 +216,9 @@ def _show(summary: Any, reader: Any, *, as_json: bool, quiet: bool, verbose: boo
         print_document(run_document(reader, summary.run))
         from buildrunner.naming import display
 
-        for notice in summary.notices:
-            click.echo(f"note: {display(notice)}", err=True)
+        with suppress(OSError):  # the document is whole, whoever cannot be told the rest
+            for notice in summary.notices:
+                click.echo(f"note: {display(notice)}", err=True)
     elif not quiet or summary.notices or summary.exit_code:
         from buildrunner.reports.text import console, print_report
 

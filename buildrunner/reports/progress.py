@@ -1,14 +1,17 @@
 """Plain progress lines on stderr while a run goes on."""
 
+import errno
 import time
 from typing import TextIO
 
+from buildrunner.errors import BuildrunnerError
 from buildrunner.events import Event, JobDropped, JobEnded, Packaging, RunStarted, Stopping, WorkerLost
 from buildrunner.naming import display
 from buildrunner.reports.words import ended_line, run_line, stopping_line, worker_line
 
 _EVERY_JOB_UP_TO = 200  # jobs; of more, what passed is only counted, once a second
 _INTERVAL = 1.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # else nobody reads any more, and nobody misses it
 
 
 class ProgressLines:
@@ -60,5 +63,7 @@ class ProgressLines:
         try:
             self._stream.write(line + "\n")
             self._stream.flush()
-        except (OSError, ValueError):
-            self._quiet = True  # nobody reads any more; the run goes on
+        except (OSError, ValueError) as exc:
+            self._quiet = True  # the run goes on
+            if isinstance(exc, OSError) and exc.errno in _FULL:
+                raise BuildrunnerError(f"{exc.filename}: {exc.strerror}; from then on the run was not shown") from exc

@@ -168,3 +168,30 @@ def test_s07_s08_signals(workspace: Any, wait_until: Any, numbers: list[signal.S
     assert f"buildrunner resume {document['run']}" in done.out
     workspace.open("gate")
     assert workspace.run("resume", "--json").document["totals"]["passed"] == 2
+
+
+def test_all_options_that_differ_are_named_at_once(workspace: Any) -> None:
+    workspace.scripts(a="import time; time.sleep(60)")
+    workspace.run("run", "src", "-j1", "--deadline", "1s", "--memory", "150M", code=1)
+    for dry in ((), ("-n",)):
+        done = workspace.run("run", "src", "--resume", "-j7", "-r", "--timeout", "90s", *dry, code=2)
+        assert (
+            "was begun with other options: --jobs (1, now 7), --recursive (not set, now set), "
+            "--timeout (not set, now 90s), --memory (150M, now not set): give the same options" in done.err
+        )
+
+
+def test_scripts_that_are_new_since_are_named_and_not_part_of_it(workspace: Any) -> None:
+    options = ("src", "--resume", "-j1", "--deadline", "1s")
+    workspace.scripts(a="import time; time.sleep(60)")
+    workspace.run("run", *options, code=1)
+    workspace.scripts(a="pass", b=workspace.note("ran"), c=workspace.note("ran"))
+    told = ": b.py, c.py; `buildrunner run src` runs all there are"
+    dry = workspace.run("run", *options, "-n")
+    carried = workspace.run("run", *options[:-1], "1m")
+    for done in (dry, carried):
+        assert "2 scripts are new since and are not part of run 20" in " ".join(done.out.split())
+        assert told in " ".join(done.out.split())
+    assert workspace.notes("ran") == []
+    workspace.run("run", *options[:-1], "1m")
+    assert len(workspace.notes("ran")) == 2, "that run is complete: this is a new one"

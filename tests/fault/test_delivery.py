@@ -222,11 +222,29 @@ def test_a_state_folder_that_holds_other_things_is_refused(workspace: Any, place
     assert [p.name for p in (workspace.path / place).iterdir()] == (["src"] if place == "." else ["a.py"])
 
 
-def test_a_standard_output_that_is_full_is_named(workspace: Any) -> None:
+@pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_standard_output_that_is_full_is_named(workspace: Any, options: list[str], unbuffered: Any) -> None:
+    workspace.scripts(a="pass", b="raise SystemExit(1)")
+    with open("/dev/full", "wb") as full:
+        done = workspace.run("run", "src", *options, code=3, stdout=full, env=unbuffered)
+        shown = workspace.run("status", *options, code=3, stdout=full, env=unbuffered)
+    name = workspace.run("status", "--json").document["run"]
+    assert (
+        f"buildrunner: standard output: No space left on device; run {name} is recorded all the same "
+        f"(2 scripts: 1 passed, 1 failed): `buildrunner status {name}` shows it\n"
+    ) in done.err
+    assert shown.err == "buildrunner: standard output: No space left on device; what was recorded stays recorded\n"
+
+
+def test_a_standard_error_that_is_full_is_named_in_the_report(workspace: Any) -> None:
     workspace.scripts(a="pass")
     with open("/dev/full", "wb") as full:
-        done = workspace.run("run", "src", "--no-zip", "--json", code=3, stdout=full)
-    assert "No space left on device (standard output)" in done.err
+        done = workspace.run("run", "src", code=0, stderr=full)
+        document = workspace.run("run", "src", "--json", code=0, stderr=full).document
+        workspace.run("run", "src", "-x", "nowhere", code=2, stderr=full)
+    assert document["totals"]["passed"] == 1
+    assert "standard error: No space left on device; from then on the run was not shown" in done.out
 
 
 def test_a_working_directory_that_is_gone_is_named(workspace: Any) -> None:
