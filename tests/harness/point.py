@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GONE_WITHIN = 5.0  # seconds
 _HANGS_AFTER = 60.0  # seconds, for a run of about one
 _UNREADABLE = (sqlite3.Error, zipfile.BadZipFile, BuildrunnerError, OSError, KeyError)
+_NOBODY_LEFT = ("server+worker", "server+workers")  # after such a blow scripts run on until `resume`
 _ENDING_SERVERS = tuple(kind for kind in (*TIMED, *CALLED) if kind.startswith("server"))
 
 
@@ -85,6 +86,7 @@ class Point:
         self._at_once = [draw.random() < 0.5 for _ in self._blows]  # resume without waiting for anything to end
         self._acknowledged = Acknowledged()
         self._struck_scripts: set[str] = set()  # attempts
+        self._orphans: set[str] = set()  # attempts that were running when nobody was left to end them
         self._length = self._scripts_run = 0.0  # seconds, of an unharmed run and of its scripts
         self._starts_before = 0  # how often a session had begun before this one
         self._calls: dict[str, int] = {}  # of an unharmed run
@@ -146,6 +148,8 @@ class Point:
                     return
                 continue
             ended = time.monotonic()
+            if blow.kind in _NOBODY_LEFT:
+                self._orphans |= {process.attempt for process in processes(self.folder) if process.attempt}
             self.acknowledge()
             self._acknowledged.add_journals(read_journals(self.folder / ".buildrunner" / "runs"))
             self._look_for_half_a_zip()
@@ -305,7 +309,9 @@ class Point:
         """Whether nobody is left to end this process: it escaped from its script, or its worker was killed as well."""
         if not process.attempt:
             return False
-        if kind in ("server+worker", "server+workers"):
+        if (
+            kind in _NOBODY_LEFT or process.attempt in self._orphans
+        ):  # the latter if `resume` was struck before its turn
             return True
         for job, lines in self._witness().items():
             for line in lines:
