@@ -4,9 +4,11 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
+from buildrunner.errors import PoolError
 from buildrunner.interpreters import call
 from buildrunner.job import Assignment, Attempt, JobSpec
 from buildrunner.machine import thread_variables
+from buildrunner.naming import display
 from buildrunner.outputfolder import OutputFolder
 
 
@@ -42,7 +44,13 @@ def assigner(folder: OutputFolder, directory: str, *, grace: float) -> Callable[
 
     def assign(spec: JobSpec, file: str, attempt: Attempt) -> Assignment:
         if attempt.number > 1:
-            folder.set_aside(file, attempt.number - 1)
+            try:
+                folder.set_aside(file, attempt.number - 1)
+            except OSError as exc:
+                raise PoolError(
+                    f"the output folder {display(folder.path)} cannot be written: {exc.strerror}; put it right, then "
+                    "`buildrunner resume`"
+                ) from exc
         output_dir = folder.outputs(file)
         argv, cwd = call(spec, directory, output_dir)
         return Assignment(

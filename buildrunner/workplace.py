@@ -74,9 +74,11 @@ class Workplace:
 
     def _folders(self, spec: JobSpec) -> Iterator[tuple[str, str]]:
         yield f"the folder {display(self._directory)} the run was started in", self._directory
-        for target in self._run.options["targets"] if spec.script is not None else ():
+        script = os.path.normpath(os.path.join(self._directory, spec.script or ""))
+        for target in self._run.options["targets"]:
             place = os.path.normpath(os.path.join(self._directory, target))
-            script = os.path.normpath(os.path.join(self._directory, str(spec.script)))
+            if script == place:  # a script given by itself
+                target, place = os.path.dirname(target), os.path.dirname(place)
             if script.startswith(os.path.join(place, "")):
                 yield f"the folder {display(target)} of the scripts", place
 

@@ -61,7 +61,8 @@ class Lock:
 
     def release(self) -> None:
         """Let others in."""
-        os.close(self._fd)
+        with suppress(OSError):  # its disk is gone, and the lock with it
+            os.close(self._fd)
 
 
 def _unusable(path: Path, what: str, option: str | None, exc: OSError) -> UsageError:

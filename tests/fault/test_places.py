@@ -2,16 +2,20 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fault.test_delivery import WITHOUT_OVERRIDE
-from tests.fault.test_disk import require_modes
+from tests.fault.test_disk import network_folder, require_modes
+
+__all__ = ["network_folder"]  # a fixture
 
 pytestmark = [pytest.mark.fault, pytest.mark.skipif(sys.platform != "linux", reason="capabilities and mounts")]
 
@@ -169,6 +173,51 @@ def test_the_disk_of_the_output_folder_is_gone(workspace: Any, cut: Cut, disk: C
     assert workspace.run("resume", "--json").document["totals"]["passed"] == 4
     assert {"b.py", "c.py", "d.py"} <= set(cut.ran())
     workspace.run("verify", "result.zip")
+
+
+def test_another_computer_does_not_answer_any_more(workspace: Any, cut: Cut, network_folder: Path) -> None:
+    def sever() -> None:
+        words = [part.encode() for part in ("sshfs", str(network_folder))]
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and set(words) <= set((entry / "cmdline").read_bytes().split(b"\0")):
+                    os.kill(int(entry.name), signal.SIGKILL)
+        cut.wait_until(lambda: not os.path.exists(network_folder))
+
+    done = cut.run(sever, "-o", "here/out")
+    assert "the output folder here/out cannot be used: Transport endpoint is not connected: put it right" in done.out
+    assert workspace.run("status", "--json").document["totals"]["failed"] == 0
+    subprocess.run(["umount", "-l", str(network_folder)], check=True)
+    subprocess.run(["mount", "--bind", str(workspace.path / "there"), str(network_folder)], check=True)
+    assert workspace.run("resume", "--json").document["totals"]["passed"] == 4
+
+
+def test_the_folder_of_a_script_that_was_given_by_itself(workspace: Any, wait_until: Any) -> None:
+    away = workspace.path / "away"
+    workspace.script("a.py", workspace.note("start") + workspace.until("gate"))
+    workspace.script("b.py", "pass")
+    run = workspace.start("run", "src/a.py", "src/b.py", "-j", "1", "--order", "name")
+    wait_until(lambda: workspace.notes("start"))
+    workspace.source.rename(away)
+    workspace.open("gate")
+    assert "the folder src of the scripts is gone" in workspace.finish(run, code=3).out
+
+
+def test_logs_that_cannot_make_way_for_another_attempt(workspace: Any, wait_until: Any) -> None:
+    workspace.script("a.py", workspace.note("start") + workspace.until("gate") + "os._exit(1)")
+    run = workspace.start_python("-c", WITHOUT_OVERRIDE, "run", "src", "--retries", "1")
+    wait_until(lambda: workspace.notes("start"))
+    logs = workspace.path / "python_output/logs"
+    logs.chmod(0o555)
+    try:
+        require_modes(logs)
+        workspace.open("gate")
+        done = workspace.finish(run, code=3)
+    finally:
+        logs.chmod(0o755)
+    assert "python_output cannot be written: Permission denied; put it right, then `buildrunner resume`" in done.err
+    workspace.run("resume", code=1)
+    assert len(workspace.notes("start")) == 2
 
 
 # Removed for good
