@@ -101,11 +101,11 @@ def difference(
         return None, True
     what = []
     if now != row.script_sha256:
-        what.append(ITSELF if row.script_sha256 else "it could not be read then")
+        what.append(ITSELF if row.script_sha256 else "it could not be read before")
     if row.modules is not None and (became := changed_modules(row.modules, modules)):
         what.append(became)
     if args is not None and args != spec.args:
-        what.append(f"its arguments: {_words(spec.args)}, now {_words(args)}")
+        what.append(f"its arguments changed from {_words(spec.args)} to {_words(args)}")
     return ", ".join(what) or None, False
 
 

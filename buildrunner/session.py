@@ -101,6 +101,7 @@ class Session:
         with control or nullcontext():
             done = False
             try:
+                begins_with = loop.done, loop.undecided()  # what is adopted is told, and counted, as it ends
                 with self._signals.stopping(loop, pool.wakeup_fd):
                     if left is not None:
                         adoption.adopt(loop, left, changes.again if changes else {})
@@ -108,7 +109,7 @@ class Session:
                     self._record(
                         state="running", finished=None, wall=before, session=began, exit_code=None, archive=None
                     )
-                    self._announce(loop, len(jobs), past, told, resumed=resumed)
+                    self._announce(begins_with, len(jobs), past, told, resumed=resumed)
                     pool.start()
                     loop.run()
                 done = True
@@ -211,22 +212,28 @@ class Session:
         )
 
     def _announce(
-        self, loop: Loop, total: int, past: Mapping[str, Sequence[float]], notices: Sequence[str], *, resumed: bool
+        self,
+        begins_with: tuple[int, Sequence[str]],
+        total: int,
+        past: Mapping[str, Sequence[float]],
+        notices: Sequence[str],
+        *,
+        resumed: bool,
     ) -> None:
-        run = self._run
+        run, (done, jobs) = self._run, begins_with
         self._listeners.tell(
             RunStarted(
                 run=run.name,
                 target=run.target,
                 total=total,
-                done=loop.done,
+                done=done,
                 workers=run.workers,
                 python=run.python,
                 python_why=run.options["python_why"],
                 resumed=resumed,
                 choice=run.options.get("choice", ""),
                 notices=notices,
-                jobs=loop.undecided(),
+                jobs=jobs,
                 past=past,
             )
         )

@@ -173,8 +173,8 @@ class Reader:
     def endings(self, job: ResultRow) -> Iterator[tuple[int, Outcome, int | None, int | None, float, int | None, bool]]:
         """How each attempt of a job ended: number, outcome, exit code, signal, seconds, worker, and if superseded."""
         for number, outcome, *rest, superseded in self._rows(
-            "SELECT number, outcome, exit_code, signal, seconds, worker, superseded FROM receipts WHERE job = ? "
-            "ORDER BY number",
+            "SELECT r.number, outcome, exit_code, signal, seconds, coalesce(r.worker, a.worker), superseded "
+            "FROM receipts r LEFT JOIN attempts a ON a.id = r.attempt WHERE r.job = ? ORDER BY r.number",
             job.id,
         ):
             with decoding("receipt"):

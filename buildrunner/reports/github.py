@@ -16,7 +16,7 @@ from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display
 from buildrunner.outputfolder import held
 from buildrunner.reports.tail import last_words, open_log
-from buildrunner.reports.words import count, row_ending, seconds, size
+from buildrunner.reports.words import count, joined, lasted, row_ending, seconds, size
 from buildrunner.summary import Summary, results
 
 MOST_ANNOTATIONS = 10
@@ -171,7 +171,7 @@ def _first(rows: Iterator[ResultRow], most: int) -> Iterator[ResultRow]:
 
 def _ending(row: ResultRow) -> str:
     attempts = f" after {row.attempts} attempts" if row.attempts > 1 else ""
-    return f"{row_ending(row)}{attempts}, {seconds(row.seconds)}"
+    return joined(row_ending(row) + attempts, lasted(row.outcome, row.seconds))
 
 
 def _group(out: Inert, run: RunRow, row: ResultRow, *, gone: str | None) -> None:
@@ -247,8 +247,8 @@ def _row(row: ResultRow) -> str:
     cells = [
         f"<code>{_text(row.name)}</code>",
         f"<b>{result}</b>" if row.state is JobState.FAILED else result,
-        seconds(row.seconds),
-        seconds(row.cpu_seconds),
+        lasted(row.outcome, row.seconds),
+        lasted(row.outcome, row.cpu_seconds),
         size(row.max_rss_bytes),
     ]
     return "| " + " | ".join(cells) + " |\n"

@@ -17,7 +17,18 @@ from buildrunner.machine import cpus
 from buildrunner.naming import display
 from buildrunner.outputfolder import held, replaced
 from buildrunner.reports.tail import last_words
-from buildrunner.reports.words import about, command, count, option_text, row_ending, seconds, shell, size
+from buildrunner.reports.words import (
+    about,
+    command,
+    count,
+    joined,
+    lasted,
+    option_text,
+    row_ending,
+    seconds,
+    shell,
+    size,
+)
 from buildrunner.resumable import how_to_go_on
 from buildrunner.summary import Summary, idle, real_state, results, summarise
 
@@ -153,7 +164,8 @@ def print_failures(out: Console, summary: Summary, reader: Reader) -> None:
 def failure_lines(run: RunRow, row: ResultRow, gone: str | None = None) -> Iterator[Text]:
     """One failure in full; without its words when its logs are `gone`, for the reason given."""
     attempts = f" after {row.attempts} attempts" if row.attempts > 1 else ""
-    yield Text.assemble((display(row.name), "bold"), f": {row_ending(row)}{attempts}, {seconds(row.seconds)}")
+    told = joined(row_ending(row) + attempts, lasted(row.outcome, row.seconds))
+    yield Text.assemble((display(row.name), "bold"), f": {told}")
     if row.error:
         yield Text(f"    {display(row.error)}")
     if gone:
@@ -217,8 +229,8 @@ def _print_table(out: Console, reader: Reader, run: RunRow, limit: int | None) -
     for row in rows:
         style = "red" if row.state is JobState.FAILED else None
         told = {
-            "wall": seconds(row.seconds),
-            "CPU": seconds(row.cpu_seconds),
+            "wall": lasted(row.outcome, row.seconds),
+            "CPU": lasted(row.outcome, row.cpu_seconds),
             "peak memory": size(row.max_rss_bytes),
             "worker": "" if row.worker is None else str(row.worker),
         }

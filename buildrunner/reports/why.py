@@ -12,7 +12,7 @@ from buildrunner.outputfolder import held
 from buildrunner.plan import Order, Plan, medians
 from buildrunner.reports.tail import last_words
 from buildrunner.reports.text import alone_command
-from buildrunner.reports.words import about, command, count, ending, row_ending, seconds, shell
+from buildrunner.reports.words import about, command, count, ending, joined, lasted, row_ending, seconds, shell
 from buildrunner.resumable import how_to_go_on
 from buildrunner.sources import Sources
 from buildrunner.summary import real_state, results, stamp
@@ -24,7 +24,8 @@ COMMANDS = ("follow", "alone")
 
 def reasons(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
     """Everything the record can say, most important first."""
-    yield "", f"{display(row.name)} in run {run.name}: {row_ending(row)}{_time(row)}"
+    told = joined(row_ending(row), lasted(row.outcome, row.seconds))
+    yield "", f"{display(row.name)} in run {run.name}: {told}"
     match row.state:
         case JobState.WAITING:
             yield from _waits(reader, run, row)
@@ -42,16 +43,12 @@ def reasons(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
     for again in row.repeats:
         yield "run again", f"because {again.what}"
     if row.outdated:
-        yield "was kept", f"although {row.outdated} before the run was carried on (--if-changed keep)"
+        yield "was kept", f"although {row.outdated}, when the run was carried on (--if-changed keep)"
     if row.state is JobState.FAILED:
         yield from _no_more(run, row)
     yield from _script(run, row)
     if row.attempts:
         yield from _logs(run, row)
-
-
-def _time(row: ResultRow) -> str:
-    return f", {seconds(row.seconds)}" if row.seconds is not None else ""
 
 
 def _waits(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
@@ -147,7 +144,8 @@ def _when(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
         Order.RANDOM: "random",
     }
     yield "order", by[order]
-    if past and row.seconds is not None and row.state in (JobState.PASSED, JobState.FAILED):
+    decided = row.state in (JobState.PASSED, JobState.FAILED) and row.outcome is not Outcome.LOST
+    if past and row.seconds is not None and decided:
         typical = medians({row.name: past})[row.name]
         if typical > 0:
             yield "time", f"{seconds(row.seconds)}, {row.seconds / typical:.2f} × its usual {seconds(typical)}"
@@ -162,8 +160,9 @@ def _attempts(reader: Reader, row: ResultRow) -> Iterator[Reason]:
     if row.attempts < 2:
         return
     for number, outcome, code, signal, took, worker, superseded in reader.endings(row):
-        late = ", came too late to count" if superseded else ""
-        yield f"attempt {number}", f"{ending(outcome, code, signal)}, {seconds(took)}, worker {worker}{late}"
+        by = "" if worker is None else f"worker {worker}"
+        late = "came too late to count" if superseded else ""
+        yield f"attempt {number}", joined(ending(outcome, code, signal), lasted(outcome, took), by, late)
 
 
 def _no_more(run: RunRow, row: ResultRow) -> Iterator[Reason]:

@@ -29,6 +29,24 @@ def seconds(value: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def lasted(outcome: Outcome | None, value: float | None) -> str:
+    """How long an attempt took; empty where nobody knows, because it has not ended or its end was not seen.
+
+    >>> lasted(Outcome.OK, 9.1), lasted(Outcome.LOST, 0.0)
+    ('9.10 s', '')
+    """
+    return "" if outcome is Outcome.LOST else seconds(value)
+
+
+def joined(*parts: str) -> str:
+    """What there is to say, with commas.
+
+    >>> joined("lost", "", "worker 1")
+    'lost, worker 1'
+    """
+    return ", ".join(filter(None, parts))
+
+
 def about(value: float) -> str:
     """A duration as a person would say it.
 
@@ -160,8 +178,8 @@ def ended_line(event: JobEnded) -> str:
     receipt = event.receipt
     width = len(f"{event.total:,}")
     how = ending(receipt.outcome, receipt.exit_code, receipt.signal)
-    again = "" if event.final else ", trying again"
-    return f"[{event.done:>{width},}/{event.total:,}] {display(receipt.job)}: {how}{again}, {seconds(receipt.seconds)}"
+    told = joined(how, "" if event.final else "trying again", lasted(receipt.outcome, receipt.seconds))
+    return f"[{event.done:>{width},}/{event.total:,}] {display(receipt.job)}: {told}"
 
 
 def worker_line(event: WorkerLost) -> str:

@@ -81,7 +81,13 @@ def test_retried(workspace: Any) -> None:
 
 def test_lost_with_its_worker(workspace: Any) -> None:
     workspace.scripts(a="import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
-    workspace.run("run", "src", "-q", code=1)
+    run = workspace.run("run", "src", code=1)
+    assert "a.py: lost with its worker, trying again\n" in run.err
+    assert "a.py: lost with its worker after 4 attempts\n" in run.out
+    for done in (run, workspace.run("status"), workspace.run("why", "a.py")):
+        said = done.out + done.err
+        assert not re.search(r"(a\.py|attempt \d).* 0\.000 s", said), "nobody knows how long it ran"
+        assert "None" not in said
     lost = why(workspace, "a.py")
     assert "its worker process died 4 times" in lost["did not pass"]
     assert lost["attempt 4"].startswith("lost with its worker")

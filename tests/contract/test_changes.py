@@ -109,7 +109,7 @@ def test_what_could_not_be_read_then_can_be_now(recorded: Recorded) -> None:
     assert recorded.compare().found == {}
     assert recorded.compare().gone == []
     (recorded.folder / "a").write_text("")
-    assert recorded.compare().found == {"a": "it could not be read then"}
+    assert recorded.compare().found == {"a": "it could not be read before"}
 
 
 def test_losses_and_failures_before_a_change_do_not_count(recorded: Recorded) -> None:

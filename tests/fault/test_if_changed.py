@@ -163,11 +163,13 @@ def test_other_arguments_are_a_change_of_all(workspace: Any, cut: Any) -> None:
     workspace.scripts(a=show, b=show)
     cut("--no-zip")
     carry_on = ("run", "src", "--resume", "--json", "--no-zip", *ONE, "--exclude", "util*")
-    told = "2 scripts have changed since they ran: a.py (its arguments: none, now x), b.py (its arguments: none, now x)"
+    what = "its arguments changed from none to x"
+    told = f"2 scripts have changed since they ran: a.py ({what}), b.py ({what})"
     assert told in workspace.run(*carry_on, "--if-changed", "stop", "--", "x", code=2).err
 
     kept = workspace.run(*carry_on, "--if-changed", "keep", "--deadline", "1ms", "--", "x", code=1)
     assert f"{told}; their results are kept" in kept.err
+    assert f"was kept although {what}, when the run was carried on" in why(workspace, "a.py")
     assert [workspace.log(f"{n}.py") for n in "ab"] == [b"[]\n"] * 2
     plan = workspace.run("plan", "src", "--json", "--", "x").document  # nothing ran with x yet
     assert [script["past_seconds"] for script in plan["scripts"]] == [[]] * 3

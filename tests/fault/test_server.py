@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from typing import Any
@@ -71,6 +72,9 @@ def test_s01_a_killed_server_takes_everything_along_and_resume_does_the_rest(
         starts = [attempt for job, attempt, _ in workspace.notes("start") if job == name]
         assert len(starts) == 2
         assert starts[0] == attempts[name] != starts[1]
+    lost = workspace.run("why", "c.py").out
+    assert re.search(r"attempt 1 +lost with its worker, worker \d *$", lost, re.MULTILINE), lost
+    assert "0.000 s" not in done.err
     workspace.run("verify", "result.zip")
     assert workspace.run("resume").code == 0
     assert len(ended(workspace)) == 6
@@ -92,6 +96,8 @@ def test_s04_what_ended_unseen_is_adopted_and_not_run_again(workspace: Any, half
     assert done.document["totals"]["passed"] == 6
     assert sorted(ended(workspace)) == list("abcdef")
     assert {job: attempt for job, attempt, _ in workspace.notes("end") if job in before} == before
+    assert "2 of them done before" in done.err, "and what is adopted is counted as it is told:"
+    assert re.findall(r"^\[(\d)/6\]", done.err, re.MULTILINE) == ["3", "4", "5", "6"]
     for result in done.results.values():
         assert (result["attempts"], result["lost"]) == (1, 0)
         assert result["seconds"] > 0
