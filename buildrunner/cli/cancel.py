@@ -94,8 +94,11 @@ def _ask(reader: "Reader", run: "RunRow", jobs: tuple[str, ...]) -> int | None:
 
 
 def _nothing_meant(reader: "Reader", run: "RunRow", jobs: tuple[str, ...]) -> UsageError:
+    from buildrunner.naming import display
+
     hint = "; ".join(filter(None, (reader.near(run, glob) for glob in jobs)))
-    return UsageError(f"no job of run {run.name} matches {' or '.join(map(repr, jobs))}{hint and '; ' + hint}")
+    asked = " or ".join(f"'{display(glob)}'" for glob in jobs)
+    return UsageError(f"no job of run {run.name} matches {asked}{hint and '; ' + hint}")
 
 
 def _tell_run(reader: "Reader", run: "RunRow") -> None:

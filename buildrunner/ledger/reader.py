@@ -27,7 +27,7 @@ from buildrunner.ledger.rows import (
     run_row,
 )
 from buildrunner.ledger.store import from_sql, to_sql
-from buildrunner.naming import bare
+from buildrunner.naming import bare, display
 
 _HISTORY_RUNS = 5  # of each job
 _HISTORY_RUNS_AT_MOST = 50  # looked through for them
@@ -156,15 +156,16 @@ class Reader:
             if len(close) == 1:
                 return self.result(run, close[0])
             hint = self.near(run, job)
-            raise UsageError(f"run {run.name} has no job {job!r}{hint and '; ' + hint}")
+            raise UsageError(f"run {run.name} has no job '{display(job)}'{hint and '; ' + hint}")
         return result_row(rows[0])
 
     def near(self, run: RunRow, job: str) -> str:
-        """Asks which job was meant by a name that none has; empty when none is near it."""
+        """Asks which job was meant by a name that none has, as it can be typed; empty when none is near it."""
         from difflib import get_close_matches
 
-        near = self._ending_in(run, job) or get_close_matches(job, self.job_names(run), n=3)
-        return "did you mean " + " or ".join(map(repr, near[:3])) + "?" if near else ""
+        near = [name for name in self.job_names(run) if display(name) == job]  # what is shown of it was typed
+        near = near or self._ending_in(run, job) or get_close_matches(job, self.job_names(run), n=3)
+        return "did you mean " + " or ".join(map(_typed, near[:3])) + "?" if near else ""
 
     def _ending_in(self, run: RunRow, job: str) -> list[str]:
         """The jobs whose name ends in this path, or whose file has this name without its suffix."""
@@ -367,3 +368,10 @@ class Reader:
             raise LedgerError(
                 f"cannot read the ledger {self.state / store.DATABASE}: {exc}{store.damage_remedy(exc)}"
             ) from exc
+
+
+def _typed(name: str) -> str:
+    """A job's name as it is typed: what a terminal would not show as it is, or a quote could end, in another way."""
+    from buildrunner.reports.words import shell
+
+    return f"'{name}'" if name.isprintable() and "'" not in name else shell([name])

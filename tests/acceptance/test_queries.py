@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,27 @@ def test_an_unknown_job_or_run_is_named_with_what_is_near(workspace: Any) -> Non
         wrong = workspace.run(verb, "2000", code=2)
         assert "2000" in wrong.err
         assert "history" in wrong.err
+
+
+ODD = [b"two\nlines.py", b"by\xff.py", b"a\x1b[31m.py", b"back\\slash.py", b"it's\t.py", b"plain.py"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_suggested_can_be_typed(workspace: Any, name: bytes) -> None:
+    """A name is shown escaped where a terminal would act on it; typed so it is none, and shown so it says nothing."""
+    workspace.script(name, "print(1)")
+    workspace.run("run", "src")
+    [row] = [line for line in workspace.run("status").out.splitlines() if line.startswith(" ") and ".py" in line]
+    shown = row.split("  ")[0].strip()
+    typed = shown if shown.encode() != name else shown.replace("p", "q", 1)
+    said = workspace.run("logs", typed, code=2).err
+    hint = re.search(r"did you mean (.*)\?$", said)
+    assert hint, said
+    assert f"no job '{typed}'" in said
+    word = subprocess.run(["bash", "-c", f"printf %s {hint[1]}"], capture_output=True, check=True).stdout
+    assert word == name
+    assert workspace.run("logs", word).stdout == b"1\n"
+    assert hint[1] in workspace.run("cancel", "--job", typed, code=2).err
 
 
 @pytest.mark.parametrize("verb", ["status", "history", "logs", "resume", "package"])
