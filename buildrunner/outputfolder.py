@@ -64,7 +64,7 @@ class OutputFolder:
         """
         try:
             if os.stat(self.path).st_dev != self._device:
-                return "", "is not on its disk any more"
+                return "", "is another one now: its disk is gone"
             if not {LOCK, _LIST}.intersection(os.listdir(self.path)):
                 return "", "was removed or emptied"
         except FileNotFoundError:

@@ -139,7 +139,7 @@ class Session:
             return self._deliver(whole=resumed, reported=not unwritten)
         if self._options.zip and os.path.exists(self._options.zip):
             self._notices += (f"{display(self._options.zip)} is that of an earlier run",)
-        return self._end(self._summary())
+        return self._end(replace(self._summary(), advised=loop.fault is not None))
 
     def deliver_late(self, notices: tuple[str, ...], *, reported: bool) -> Summary:
         """Make the zip that a finished run still lacks. `reported`: whether its JUnit report is in its place."""

@@ -28,7 +28,7 @@ class Summary:
     """A run that has ended (or goes on elsewhere). Only figures are held; results are read when asked for.
 
     `notices` are things the user should know and no document field holds. `copy` holds the results when the record
-    failed and its file may say less, or be gone.
+    failed and its file may say less, or be gone. `advised`: one of the notices says how to go on.
     """
 
     state_dir: str
@@ -38,6 +38,7 @@ class Summary:
     exit_code: int
     notices: tuple[str, ...] = ()
     copy: Reader | None = None
+    advised: bool = False
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
@@ -106,7 +107,7 @@ def broken(ledger: Ledger, run: RunRow, fault: LedgerError, *, notices: tuple[st
         run = copy.run(run.name)
         state = "interrupted" if run.state == "running" else run.state
         run = replace(run, state=state, exit_code=fault.exit_code)
-        return replace(summarise(copy, run, notices=(*notices, str(fault))), copy=copy)
+        return replace(summarise(copy, run, notices=(*notices, str(fault))), copy=copy, advised=True)
     except (LedgerError, UsageError):
         raise fault from None
 

@@ -71,7 +71,7 @@ def print_report(
         out.print(f"note: {display(notice)}", soft_wrap=True)
     if run.state != "running" and summary.left:
         how = "cancelled" if run.state == "finished" else "left to run"
-        next_ = "" if summary.copy else f"; {how_to_go_on(reader, run)}"  # where the record failed, a note says it
+        next_ = "" if summary.advised else f"; {how_to_go_on(reader, run)}"
         out.print(f"{run.state} with {count(summary.left, 'script')} {how}{next_}", soft_wrap=True)
     if failures:
         print_failures(out, summary, reader)
@@ -175,7 +175,8 @@ def failure_lines(run: RunRow, row: ResultRow, gone: str | None = None) -> Itera
     lines, log = last_words(run, row)
     for line in lines:
         yield Text(f"    | {line}", style="dim")
-    yield Text(f"    log: {shell([log])}")
+    there = os.path.lexists(os.path.join(run.options["directory"], log))
+    yield Text(f"    log: {shell([log])}" if there else f"    log: none at {shell([log])}")
     yield Text(f"    alone: {alone_command(run, row)}")
 
 

@@ -164,8 +164,9 @@ def test_a_folder_that_may_not_be_used_any_more(workspace: Any, cut: Cut, folder
 @pytest.mark.parametrize("output", ["disk", "disk/out"])
 def test_the_disk_of_the_output_folder_is_gone(workspace: Any, cut: Cut, disk: Callable[[], None], output: str) -> None:
     done = cut.run(disk, "-o", output)
-    assert f"the output folder {output} is " in done.out
-    assert "put it right, then `buildrunner resume" in done.out
+    told = "another one now: its disk is gone" if output == "disk" else "gone"
+    assert f"the output folder {output} is {told}: put it right, then `buildrunner resume" in done.out
+    assert "cannot be carried on" not in done.out, "when that is put right, it can"
     assert os.listdir(workspace.path / "disk") == [], "nothing is written in the disk's place"
     totals = workspace.run("status", "--json").document["totals"]
     assert totals["failed"] == 0
@@ -258,3 +259,10 @@ def test_what_was_removed_from_the_output_folder_is_counted(workspace: Any, cut:
     assert "python_output/logs/a.py.out" in done.out
     assert "all as packaged" in workspace.run("verify", "result.zip").out
     assert workspace.log("d.py") == b"d\n"
+
+
+def test_a_log_that_is_gone_is_not_pointed_to(workspace: Any) -> None:
+    workspace.script("a.py", "raise SystemExit(3)")
+    workspace.script("b.py", "import shutil; shutil.rmtree('python_output/logs')")
+    done = workspace.run("run", "src", "-j", "1", "--order", "name", code=1)
+    assert "log: none at python_output/logs/a.py.err" in done.out
