@@ -27,7 +27,7 @@ _FORMAT = "buildrunner.output/1"
 _READY = ".ready-"
 _LOG_SUFFIXES = (".out", ".err")
 _PROBE = ".buildrunner-probe"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_ITS_FAULT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _LONGEST_PATH = 4096  # bytes, with the zero at its end: PATH_MAX
 
 
@@ -70,14 +70,14 @@ class OutputFolder:
         except FileNotFoundError:
             return "", "is gone"
         except OSError as exc:
-            return "", f"cannot be used: {exc.strerror}"
+            return None if exc.errno in _NOT_ITS_FAULT else ("", f"cannot be used: {exc.strerror}")
         for folder in (self.logs, self.files) if writing and not self._is_elsewhere() else ():
             probe = os.path.join(folder, _PROBE)
             try:
                 os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
                 os.unlink(probe)
             except OSError as exc:
-                if exc.errno not in _FULL:
+                if exc.errno not in _NOT_ITS_FAULT:
                     return os.path.basename(folder), f"cannot be written: {exc.strerror}"
         return None
 

@@ -17,8 +17,8 @@ from buildrunner.reports.words import command
 from buildrunner.run.attempt import UNREADABLE
 
 _DOUBTFUL = frozenset({Outcome.SPAWN_ERROR, Outcome.EXITED, Outcome.SIGNALLED})
-_OWN = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP})
-"""What a script that cannot be read may owe to itself, as long as its folder is well; anything else is the disk's."""
+_OF_DISKS = frozenset({errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV})
+"""What a script cannot be read for through no fault of its own, although its folder is there."""
 
 
 class Workplace:
@@ -68,7 +68,7 @@ class Workplace:
                 return f"{what} is gone"
             except OSError as exc:
                 return f"{what} cannot be used: {exc.strerror}"
-        if broken is not None and broken.errno not in _OWN:
+        if broken is not None and broken.errno in _OF_DISKS:
             return f"{display(str(spec.script))} cannot be read: {broken.strerror}"
         return None
 

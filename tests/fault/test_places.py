@@ -103,10 +103,18 @@ def test_the_scripts_folder_is_moved_away(workspace: Any, cut: Cut) -> None:
     assert cut.ran() == ["a.py", "b.py", "c.py", "d.py"]
 
 
-def test_one_script_that_is_gone_is_missing_as_ever(workspace: Any, cut: Cut) -> None:
-    done = cut.run((workspace.source / "c.py").unlink, code=1)
+@pytest.mark.parametrize(("instead", "code"), [(None, 2), (os.mkdir, 1)])
+def test_one_script_that_is_gone_is_its_own_affair(workspace: Any, cut: Cut, instead: Any, code: int) -> None:
+    place = workspace.source / "c.py"
+
+    def replace() -> None:
+        place.unlink()
+        if instead:
+            instead(place)
+
+    done = cut.run(replace, code=1)
     assert "3 passed" in done.out
-    assert "c.py: exit code 2" in done.err
+    assert f"c.py: exit code {code}" in done.err
 
 
 @pytest.mark.parametrize("resumed", [False, True])
