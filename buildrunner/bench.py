@@ -92,7 +92,7 @@ def options(*, targets: tuple[str, ...], **settings: Any) -> Options:
             )
     if kind := shared(place):
         raise UsageError(
-            f"the folder for temporary files {display(place)} is on a network file system ({kind}), where no record "
+            f"the folder for temporary files {display(place)} is on a network file system ({kind}), where no ledger "
             "may lie: name another with the variable TMPDIR"
         )
     return Options(targets=targets, output=os.path.join(place, "buildrunner-bench"), zip=None, **settings)

@@ -175,9 +175,7 @@ def _remove(path: str) -> None:
 
 
 def _unreachable(run: str, exc: OSError) -> Unreachable:
-    return Unreachable(
-        f"the server of run {run} cannot be asked: {exc.strerror or exc}; end it where it runs, with Ctrl-C or TERM"
-    )
+    return Unreachable(f"run {run} cannot be asked: {exc.strerror or exc}; end it where it runs, with Ctrl-C or TERM")
 
 
 def _remove_dead(note: Path) -> None:

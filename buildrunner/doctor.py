@@ -226,7 +226,7 @@ def _state_folder(state: str) -> Iterator[Finding]:
     remedy = "name another with --state DIR"
     for finding in _folder("state folder", state, remedy):
         if finding.verdict is not Verdict.MISSING and (kind := place.shared(state)):
-            means = f"{kind} is a network file system, and no record may lie there: {remedy}, on a disk of this machine"
+            means = f"{kind} is a network file system, and no ledger may lie there: {remedy}, on a disk of this machine"
             yield missing("state folder", finding.text, means, **finding.facts)
         else:
             yield finding
@@ -240,7 +240,7 @@ def _record(state: Path) -> Iterator[Finding]:
         except OSError:
             others = []
         if others:
-            text = f"{display(str(state))} holds other things ({display(others[0])}) and no record"
+            text = f"{display(str(state))} holds other things ({display(others[0])}) and no ledger"
             yield missing("record", text, "name a folder of its own with --state DIR")
         else:
             yield Finding(topic="record", text="none yet; the first run makes it", facts={"runs": 0, "bytes": 0})

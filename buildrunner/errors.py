@@ -33,7 +33,7 @@ class LedgerBusy(UsageError):
 
 
 class LedgerError(BuildrunnerError):
-    """The record could not be read or written; nothing more is claimed after this."""
+    """The ledger could not be read or written; nothing more is claimed after this."""
 
 
 class PoolError(BuildrunnerError):

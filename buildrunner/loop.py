@@ -164,7 +164,7 @@ class Loop:
                     else:
                         self._take_receipt(receipt)
             self._take_back([a for a in self._current if a not in started])
-            self._lose(list(self._current), None, "the server ended before it did")
+            self._lose(list(self._current), None, "buildrunner ended before it did")
         if self._max_fail is not None and self._failed >= self._max_fail and not self.draining:
             self._drain()
         self._pace = None  # adopted times say nothing about what runs next

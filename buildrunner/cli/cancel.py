@@ -82,7 +82,7 @@ def _ask(reader: "Reader", run: "RunRow", jobs: tuple[str, ...]) -> int | None:
     deadline = time.monotonic() + _GONE_WITHIN
     while (left := carriers(answer["ended"])) or (not jobs and reader.alive()):
         if time.monotonic() > deadline:
-            alive = f"alive still: {', '.join(map(str, left))}" if left else "its server has not ended yet"
+            alive = f"alive still: {', '.join(map(str, left))}" if left else "buildrunner itself has not ended yet"
             click.echo(f"run {run.name} is cancelled, but not all of its processes are gone: {alive}", err=True)
             return 1
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""`buildrunner ledger`: care for the record."""
+"""`buildrunner ledger`: care for the ledger."""
 
 import os
 import sys
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @click.group("ledger")
 def command() -> None:
-    """Check the record, recover a damaged one, hand it to other programs, or make its file smaller."""
+    """Check the ledger, recover a damaged one, hand it to other programs, or make its file smaller."""
 
 
 @command.command("check")
 @state_option
 @json_option
 def check(state: str, as_json: bool) -> int:
-    """Check that the record can be trusted: exit 0 when it can, 3 when it cannot.
+    """Check that the ledger can be trusted: exit 0 when it can, 3 when it cannot.
 
     It looks at the database's structure, recomputes the checksum of every receipt, and compares the states of runs and
     jobs with the receipts. It only reads, also beside a run that goes on. What has no checksum of its own (options and
@@ -56,7 +56,7 @@ def check(state: str, as_json: bool) -> int:
     looked = ", ".join(count(number, table.removesuffix("s")) for table, number in found.counts.items())
     if found.problems:
         click.echo(
-            f"buildrunner: the record {display(found.path)} cannot be trusted: {count(len(found.problems), 'problem')}"
+            f"buildrunner: the ledger {display(found.path)} cannot be trusted: {count(len(found.problems), 'problem')}"
             f"{' in ' + looked if looked else ''}; "
             "`buildrunner ledger recover` takes what can be trusted into a new folder",
             err=True,
@@ -72,9 +72,9 @@ def check(state: str, as_json: bool) -> int:
 @option("--to", metavar="DIR", help="A new folder for it.  [default: the state folder's name and -recovered]")
 @json_option
 def recover(state: str, to: str | None, as_json: bool) -> int:
-    """Make a new record of what can be trusted in a damaged one, which stays as it is.
+    """Make a new ledger of what can be trusted in a damaged one, which stays as it is.
 
-    Results are taken only when their checksums are right, also from what workers wrote that never reached the record.
+    Results are taken only when their checksums are right, also from what workers wrote that never reached the ledger.
     What has none any more is run again by `resume`; what cannot be connected is told.
     """
     from buildrunner.ledger.recover import recover
@@ -131,7 +131,7 @@ def export(state: str, run: str | None, form: str, output: str | None) -> int:
 @command.command("vacuum")
 @state_option
 def vacuum(state: str) -> int:
-    """Give back the room the record does not need any more. Not while a run goes on."""
+    """Give back the room the ledger does not need any more. Not while a run goes on."""
     from buildrunner.ledger.vacuum import vacuum
     from buildrunner.naming import display
 

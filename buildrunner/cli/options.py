@@ -117,7 +117,7 @@ def nearer(ctx: click.Context, one: str, other: str) -> bool:
     return places.index(sources[0]) < places.index(sources[1])
 
 
-state_option = option("--state", metavar="DIR", default=".buildrunner", show_default=True, help="Folder of the record.")
+state_option = option("--state", metavar="DIR", default=".buildrunner", show_default=True, help="Folder of the ledger.")
 output_option = option(
     "-o",
     "--output",

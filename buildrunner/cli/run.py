@@ -82,7 +82,7 @@ from buildrunner.plan import Order
     default=100,
     show_default=True,
     metavar="N",
-    help="How many runs the record keeps; older ones are forgotten.",
+    help="How many runs the ledger keeps; older ones are forgotten.",
 )
 @option("-n", "--dry-run", is_flag=True, help="Only show what would run, as `buildrunner plan` does.")
 @option("--events", metavar="FILE", help="Write what happens as JSON lines, while it happens.")

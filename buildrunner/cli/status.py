@@ -38,7 +38,7 @@ def command(run: str | None, state: str, as_json: bool, verbose: bool) -> int:
             if left := remaining(reader, row):
                 out.print(time_left(left), soft_wrap=True)
         elif now == "interrupted" and row.state == "running":
-            out.print(f"its server ended without a word; {how_to_go_on(reader, row)}", soft_wrap=True)
+            out.print(f"it ended without a word; {how_to_go_on(reader, row)}", soft_wrap=True)
         elif why := lacking(reader, row):
             out.print(f"{why}: it cannot be carried on or packaged", soft_wrap=True)
         print_report(out, summarise(reader, row), reader, verbose=verbose)

@@ -127,7 +127,7 @@ def _unrecorded(db: sqlite3.Connection, started: dict[str, set[str]]) -> Iterato
             yield Problem(
                 run=run,
                 text=f"{len(unknown)} attempts that started, as its workers' journals say, are not recorded: the end "
-                "of the record is gone, perhaps because its write-ahead log is missing",
+                "of the ledger is gone, perhaps because its write-ahead log is missing",
             )
 
 

@@ -38,6 +38,6 @@ def require_own(state: Path) -> None:
     """UsageError when the state folder lies, or would lie, where no record may be written."""
     if kind := shared(str(state)):
         raise UsageError(
-            f"the state folder {display(str(state))} is on a network file system ({kind}), where a record may be "
+            f"the state folder {display(str(state))} is on a network file system ({kind}), where a ledger may be "
             "damaged without a word: name a folder on a disk of this machine with --state DIR, below /var/tmp for one"
         )

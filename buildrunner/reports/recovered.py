@@ -59,7 +59,7 @@ def lines(found: Recovered, state: str) -> Iterator[str]:
     for name, receipts in found.lost_runs.items():
         had = f"of it only its workers' journals are left, with {count(receipts, 'receipt')}, beside the old ledger"
         yield f"run {display(name)}: {had}: run its target anew"
-    yield f"{display(found.path)} was only read. To go on with the new record:"
+    yield f"{display(found.path)} was only read. To go on with the new ledger:"
     yield from ("    " + line for line in next_commands(found, state))
 
 

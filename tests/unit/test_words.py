@@ -1,13 +1,18 @@
 """Figures and endings as words, and command lines that a shell reads back as what was meant."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from buildrunner.job import JobState, Outcome
 from buildrunner.naming import display
+from buildrunner.reports import words
 from buildrunner.reports.words import count, ending, seconds, shell, size
 
 ODD = [
@@ -171,3 +176,40 @@ def test_every_outcome_has_words_that_can_be_shown() -> None:
         assert words
         assert words == display(words)
         assert "_" not in words
+
+
+# One word for one thing
+
+LEFT = (
+    "not in the record any more",
+    "not entered in the record",
+    "the record knows runs",
+    "the record says by",
+)
+"""Sentences that others may look for."""
+
+
+def sentences() -> Iterator[tuple[str, str]]:
+    """Every text in the package, with its file, but for docstrings; those of commands are their help."""
+    for path in Path(words.__file__).parents[1].rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        inner = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                is_help = path.parent.name == "cli" and bool(getattr(node, "decorator_list", ()))
+                if ast.get_docstring(node) is not None and not is_help:
+                    inner.add(node.body[0].value)  # type: ignore[attr-defined]
+            elif isinstance(node, ast.JoinedStr):
+                inner.update(node.values)
+                parts = (v.value if isinstance(v, ast.Constant) else "{}" for v in node.values)
+                yield path.name, "".join(map(str, parts))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in inner:
+                yield path.name, node.value
+
+
+def test_users_read_of_the_ledger_and_of_runs_and_never_of_a_record_or_a_server() -> None:
+    mixed = re.compile(r"\b(the|a|no|new|damaged) record\b(?! of how| of what| of it\b)|\b(the|its|a) server\b")
+    found = [(place, text) for place, text in sentences() if " " in text and mixed.search(text)]
+    assert [one for one in found if not any(left in one[1] for left in LEFT)] == []
+    assert found, "what is looked for can be found"
