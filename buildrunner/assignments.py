@@ -39,8 +39,13 @@ def environment(environ: Mapping[str, str], *, run: str, parallel: int, threads:
     return common | {"BUILDRUNNER_RUN_ID": run, "BUILDRUNNER_PARALLEL": str(parallel)}
 
 
-def assigner(folder: OutputFolder, directory: str, *, grace: float) -> Callable[[JobSpec, str, Attempt], Assignment]:
-    """Makes the assignment of an attempt, given its job's spec and file name; an earlier attempt's logs make way."""
+def assigner(
+    folder: OutputFolder, directory: str, *, grace: float, resume: str
+) -> Callable[[JobSpec, str, Attempt], Assignment]:
+    """Makes the assignment of an attempt, given its job's spec and file name; an earlier attempt's logs make way.
+
+    `resume` is the command that carries the run on, for an error to name.
+    """
 
     def assign(spec: JobSpec, file: str, attempt: Attempt) -> Assignment:
         if attempt.number > 1:
@@ -49,7 +54,7 @@ def assigner(folder: OutputFolder, directory: str, *, grace: float) -> Callable[
             except OSError as exc:
                 raise PoolError(
                     f"the output folder {display(folder.path)} cannot be written: {exc.strerror}; put it right, then "
-                    "`buildrunner resume`"
+                    f"`{resume}`"
                 ) from exc
         output_dir = folder.outputs(file)
         argv, cwd = call(spec, directory, output_dir)

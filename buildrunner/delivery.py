@@ -6,6 +6,7 @@ in the end is said, and costs the run nothing but its exit code.
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from buildrunner.config import Options
@@ -61,7 +62,9 @@ class Delivery:
             return ()
         from buildrunner.reports import junit
 
-        path = os.path.relpath(os.path.join(run.options["directory"], self._junit))
+        path = os.path.join(run.options["directory"], self._junit)
+        with suppress(FileNotFoundError):  # the working directory is gone, and nothing can be seen from there
+            path = os.path.relpath(path)
         try:
             junit.write(ledger, run, path)
         except UsageError as exc:

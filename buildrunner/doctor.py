@@ -234,7 +234,7 @@ def _state_folder(state: str) -> Iterator[Finding]:
 
 def _record(state: Path) -> Iterator[Finding]:
     path = state / store.DATABASE
-    if store.is_half_made(path) or not (path.exists() or os.path.exists(f"{path}-wal")):
+    if store.is_half_made(path) or not (path.exists() or os.path.exists(f"{path}-wal") or journals.listed(state)):
         try:
             others = strangers(state)
         except OSError:

@@ -40,6 +40,14 @@ def cpu_quota() -> float | None:
     return _cgroup_quota(_MEMBERSHIP, _GROUPS)
 
 
+def is_here(directory: str) -> bool:
+    """Whether that is the working directory; which may be gone."""
+    try:
+        return os.getcwd() == directory
+    except FileNotFoundError:
+        return False
+
+
 def own_group() -> Path | None:
     """The folder of this process's control group of version 2; None where there is none."""
     for group in _groups(_MEMBERSHIP, _GROUPS, ""):

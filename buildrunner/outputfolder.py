@@ -18,6 +18,7 @@ from typing import Any
 from buildrunner.errors import UsageError
 from buildrunner.ledger import Reader, RunRow
 from buildrunner.ledger.lock import Lock
+from buildrunner.machine import is_here
 from buildrunner.naming import display, file_names
 from buildrunner.removal import remove_empty_folders, remove_tree
 from buildrunner.run.attempt import LOCK
@@ -49,12 +50,13 @@ class OutputFolder:
             raise UsageError(
                 f"cannot use the output folder {display(path)}: {exc.strerror}; name another with -o DIR"
             ) from exc
-        self._device = os.stat(self.path).st_dev
         self._lock = Lock(Path(self.path, LOCK), purpose=purpose, what="output folder", option=option)
+        self._own = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # so its number is nobody else's
 
     def close(self) -> None:
         """Let other runs in, without the folders that workers kept ready and were killed too soon to remove."""
         self._remove_ready()
+        os.close(self._own)
         self._lock.release()  # its file stays: removing it would let two in that wait for it
 
     def fault(self, *, writing: bool) -> tuple[str, str] | None:
@@ -63,9 +65,10 @@ class OutputFolder:
         What is wrong is returned as a path in the folder, empty for all of it, and words. A disk that is full is well.
         """
         try:
-            if os.stat(self.path).st_dev != self._device:
+            own, there = os.fstat(self._own), os.stat(self.path)
+            if there.st_dev != own.st_dev:
                 return "", "is another one now: its disk is gone"
-            if not {LOCK, _LIST}.intersection(os.listdir(self.path)):
+            if there.st_ino != own.st_ino or not os.listdir(self.path):
                 return "", "was removed or emptied"
         except FileNotFoundError:
             return "", "is gone"
@@ -262,7 +265,7 @@ def held(run: RunRow) -> tuple[frozenset[str], str]:
 
     Asks nobody and locks nothing: only `reopen` makes sure that it stays so.
     """
-    shown = display(run.options["output"] if os.getcwd() == run.options["directory"] else _path(run))
+    shown = display(run.options["output"] if is_here(run.options["directory"]) else _path(run))
     if not os.path.isdir(_path(run)):
         return frozenset(), f"its output folder {shown} is gone"
     try:

@@ -113,7 +113,8 @@ def newcomers(reader: Reader, run: RunRow, names: Collection[str]) -> tuple[str,
     """
     if run.options.get("shard") or run.options.get("last_failed"):
         return ()
-    new = sorted(set(names).difference(name for name, _, _ in reader.states(run)))
+    known = {name for name, _, _ in reader.states(run)}
+    new = [] if known.isdisjoint(names) else sorted(set(names) - known)  # not written in another way
     if not new:
         return ()
     are = "is new since and is" if len(new) == 1 else "are new since and are"

@@ -24,7 +24,7 @@ from buildrunner.job import FINAL_STATES, Job, JobEvent, JobState, advance
 from buildrunner.ledger import Ledger, RunRow, spec_from_json, store
 from buildrunner.machine import require_open_files
 from buildrunner.naming import display
-from buildrunner.outputfolder import OutputFolder, reopen
+from buildrunner.outputfolder import OutputFolder, reopen, replaced
 from buildrunner.plan import Plan, medians
 from buildrunner.reports.words import command
 from buildrunner.resumable import (
@@ -210,7 +210,7 @@ class BuildServer:
         notices += unwritten
         if row.options["zip"] and not row.archive:
             return self._deliver_late(ledger, row, notices, reported=not unwritten)
-        if unwritten or lacked:
+        if unwritten or (lacked and replaced(ledger, row) is None):
             row = ledger.set_run(row, exit_code=PackageError.exit_code if unwritten else exit_code(ledger, row))
         return summarise(ledger, row, notices=notices)
 

@@ -131,8 +131,9 @@ class Session:
         self._notices += unwritten
         if unwritten and loop.state != "interrupted":
             self._record(exit_code=PackageError.exit_code)
-        if loop.state == "finished" and (gone := workplace.of_outputs()):
-            self._notices += (f"{gone}, and what the scripts left there is lost: start a new run",)
+        if loop.state == "finished" and (gone := workplace.of_outputs() or workplace.of_way()):
+            remedy = f"put it right, then `{command(self._run, 'package')}`; what is lost there needs a new run"
+            self._notices += (f"{gone}: {remedy}",)
             self._record(exit_code=PackageError.exit_code)
             return self._end(self._summary())
         if loop.state == "finished":
@@ -201,7 +202,7 @@ class Session:
             plan=plan,
             pool=pool,
             jobs=jobs,
-            assign=assignments.assigner(folder, directory, grace=options.grace),
+            assign=assignments.assigner(folder, directory, grace=options.grace, resume=command(self._run, "resume")),
             directory=directory,
             listeners=self._listeners,
             max_fail=options.max_fail,

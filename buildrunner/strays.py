@@ -15,7 +15,7 @@ class Strays:
     """Looks at the working directories when made, and again when asked."""
 
     def __init__(self, directory: str, options: Options, specs: Sequence[JobSpec]) -> None:
-        folders: set[str] = set()
+        self._directory, folders = directory, set[str]()
         for spec in specs:
             if spec.cwd is Cwd.INVOCATION:
                 folders.add(directory)
@@ -35,7 +35,7 @@ class Strays:
         ]
         if not new:
             return ()
-        shown = ", ".join(display(os.path.relpath(path)) for path in new[:_SHOWN])
+        shown = ", ".join(display(os.path.relpath(path, self._directory)) for path in new[:_SHOWN])
         more = f" and {len(new) - _SHOWN} more" if len(new) > _SHOWN else ""
         return (
             f"not packaged, because written to the working directory: {shown}{more}; "

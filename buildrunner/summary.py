@@ -91,7 +91,7 @@ def summarise(reader: Reader, run: RunRow, *, notices: tuple[str, ...] = ()) -> 
     """Sum up a run as it stands in the ledger."""
     totals = _totals(reader, run)
     return Summary(
-        state_dir=str(reader.state.absolute()),
+        state_dir=reader.place,
         run=run,
         totals=totals,
         speed=speed(reader, run),

@@ -1,7 +1,7 @@
 """The folders a run needs as long as it goes on, and whether one of them is why a script could not start or failed.
 
-Then that is no verdict on the script. Nothing is looked at before an attempt has failed: a run that goes well pays
-nothing.
+Then that is no verdict on the script. Nothing is looked at before an attempt has failed; the output folder also before
+it is packaged.
 """
 
 import errno
@@ -48,6 +48,12 @@ class Workplace:
         below, why = found
         return f"the output folder {display(os.path.join(self._run.options['output'], below).rstrip('/'))} {why}"
 
+    def of_way(self) -> str | None:
+        """Why the output folder is not found by the path that is recorded, although it is there; None when it is."""
+        if os.path.isdir(os.path.join(self._directory, self._run.options["output"])):
+            return None
+        return f"the folder {display(self._directory)} the run was started in is gone, from where its paths lead"
+
     def _of_scripts(self, spec: JobSpec) -> str | None:
         """What is wrong with the folders that the script is read from; None when it can be read, or alone cannot."""
         broken = None
@@ -56,7 +62,6 @@ class Workplace:
                 fd = os.open(os.path.join(self._directory, spec.script), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
                 try:
                     os.read(fd, 1)
-                    return None
                 finally:
                     os.close(fd)
             except OSError as exc:
@@ -64,6 +69,10 @@ class Workplace:
         for what, folder in self._folders(spec):
             try:
                 os.stat(os.path.join(folder, "."))
+                if broken is None:  # then only the folder it was started in, which is the first, may be missed by it
+                    return None
+                if broken.errno == errno.ENOENT and next(os.scandir(folder), None) is None:
+                    return f"{what} is empty: its disk is gone, or somebody emptied it"
             except FileNotFoundError:
                 return f"{what} is gone"
             except OSError as exc:
@@ -81,6 +90,8 @@ class Workplace:
                 target, place = os.path.dirname(target), os.path.dirname(place)
             if script.startswith(os.path.join(place, "")):
                 yield f"the folder {display(target)} of the scripts", place
+                if (own := os.path.dirname(script)) != place:
+                    yield f"the folder {display(os.path.dirname(str(spec.script)))} of the scripts", own
 
 
 _UNDECIDED = "scripts that ended for want of it are undecided"

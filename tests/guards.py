@@ -139,7 +139,7 @@ GUARDS = (
     Guard(
         name="no zip is sealed over an output folder that was removed",
         file="buildrunner/session.py",
-        old='if loop.state == "finished" and (gone := workplace.of_outputs()):',
+        old='if loop.state == "finished" and (gone := workplace.of_outputs() or workplace.of_way()):',
         new='if loop.state == "finished" and (gone := ""):',
         test="tests/fault/test_places.py::an_output_folder_that_only_looks_like_the_old_one_is_not_packaged",
     ),

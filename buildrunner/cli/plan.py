@@ -56,7 +56,7 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
     from buildrunner.errors import NothingLeft, UsageError
     from buildrunner.interpreters import choose_python
     from buildrunner.job import FINAL_STATES
-    from buildrunner.ledger import Reader
+    from buildrunner.ledger import Reader, journals
     from buildrunner.reports.plan import plan_document, print_plan
     from buildrunner.reports.text import console
     from buildrunner.resumable import newcomers, newest_broken_off, obstacle, require_directory, require_same_options
@@ -66,7 +66,8 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
     batch = make_batch(options, python)
     state = Path(options.state)
     elsewhere: str | None = None
-    reader = Reader.open(state) if any((state / name).exists() for name in ("ledger.db", "ledger.db-wal")) else None
+    there = any((state / name).exists() for name in ("ledger.db", "ledger.db-wal")) or journals.listed(state)
+    reader = Reader.open(state) if there else None
     try:
         left = newest_broken_off(reader, batch.key) if reader and resume else None
         if reader and left:

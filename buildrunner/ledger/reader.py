@@ -40,6 +40,7 @@ class Reader:
 
     def __init__(self, state: Path, db: sqlite3.Connection) -> None:
         self.state = state
+        self.place = os.path.realpath(state)  # now: the folder that `state` leads on from may be moved or removed
         self.db = db
 
     @classmethod

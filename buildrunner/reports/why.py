@@ -1,12 +1,12 @@
 """Why a job ran, waits, was skipped, or did not pass: what the record knows, as heading and text."""
 
-import os
 import time
 from collections.abc import Iterator
 
 from buildrunner.changes import ITSELF, difference
 from buildrunner.job import FINAL_STATES, JobSpec, JobState, Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
+from buildrunner.machine import is_here
 from buildrunner.naming import display
 from buildrunner.outputfolder import held
 from buildrunner.plan import Order, Plan, medians
@@ -180,7 +180,7 @@ def _script(run: RunRow, row: ResultRow) -> Iterator[Reason]:
     what, is_gone = difference(row, spec, Sources(run.options["directory"]))
     if is_gone:
         place = run.options["directory"]
-        where = "" if os.getcwd() == place else f" from {display(place)}, where the run was"
+        where = "" if is_here(place) else f" from {display(place)}, where the run was"
         yield "script", f"{display(spec.script)} cannot be read any more{where}"
         return
     how = "" if what == ITSELF else f": {what}"

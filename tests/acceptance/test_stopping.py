@@ -181,6 +181,13 @@ def test_all_options_that_differ_are_named_at_once(workspace: Any) -> None:
         )
 
 
+def test_a_script_is_not_new_because_it_is_written_in_another_way(workspace: Any) -> None:
+    workspace.scripts(a="import time; time.sleep(60)")
+    workspace.run("run", "src/a.py", "--deadline", "1s", code=1)
+    workspace.scripts(a="pass")
+    assert "new since" not in workspace.run("run", "./src/a.py", "--resume", "--deadline", "1s").out
+
+
 def test_scripts_that_are_new_since_are_named_and_not_part_of_it(workspace: Any) -> None:
     options = ("src", "--resume", "-j1", "--deadline", "1s")
     workspace.scripts(a="import time; time.sleep(60)")

@@ -255,8 +255,9 @@ def test_s55_a_first_run_of_which_only_journals_are_left(workspace: Any, wait_un
     for gone in (("ledger.db-wal", "ledger.db-shm"), ("ledger.db",)):
         for name in gone:
             (state / name).unlink(missing_ok=True)
-        for verb in (("run", "src"), ("resume",), ("status",)):
+        for verb in (("run", "src"), ("resume",), ("status",), ("plan", "src")):
             assert "`buildrunner ledger recover`" in workspace.run(*verb, code=3).err, (gone, verb)
+        assert "`buildrunner ledger recover`" in " ".join(workspace.run("doctor", code=2).out.split()), gone
         assert "move .buildrunner away and run anew" in workspace.run("ledger", "recover", code=3).err
     assert not (state / "ledger.db").exists()
     state.rename(workspace.path / "damaged")

@@ -232,9 +232,105 @@ def test_logs_that_cannot_make_way_for_another_attempt(workspace: Any, wait_unti
         done = workspace.finish(run, code=3)
     finally:
         logs.chmod(0o755)
-    assert "python_output cannot be written: Permission denied; put it right, then `buildrunner resume`" in done.err
+    assert "python_output cannot be written: Permission denied; put it right, then `buildrunner resume" in done.err
     workspace.run("resume", code=1)
     assert len(workspace.notes("start")) == 2
+
+
+def test_a_folder_below_that_of_the_scripts_is_moved_away(workspace: Any, wait_until: Any) -> None:
+    workspace.script("a.py", workspace.note("start") + workspace.until("gate"))
+    for name in ("sub/b.py", "sub/c.py"):
+        workspace.script(name, workspace.note("start"))
+    run = workspace.start("run", "src", "-r", "-j", "1", "--order", "name")
+    wait_until(lambda: workspace.notes("start"))
+    (workspace.source / "sub").rename(workspace.path / "away")
+    workspace.open("gate")
+    assert "the folder src/sub of the scripts is gone: put it right" in workspace.finish(run, code=3).out
+    (workspace.path / "away").rename(workspace.source / "sub")
+    assert workspace.run("resume", "--json").document["totals"]["passed"] == 3
+
+
+def test_the_disk_of_the_scripts_is_gone(workspace: Any, cut: Cut, disk: Callable[[], None]) -> None:
+    workspace.source = workspace.path / "disk"
+    done = cut.run(disk)
+    assert "the folder disk of the scripts is empty: its disk is gone, or somebody emptied it: put it right" in done.out
+    is_undecided(workspace, "b.py", "c.py", "d.py")
+    disk()
+    assert workspace.run("resume", "--json").document["totals"]["passed"] == 4
+    assert cut.ran() == ["a.py", "b.py", "c.py", "d.py"]
+
+
+@pytest.fixture
+def work(workspace: Any) -> Path:
+    """A folder to start in, with nothing of the run in it, and what the run is told so."""
+    place: Path = workspace.path / "work"
+    place.mkdir()
+    (place / "data").write_text("x")
+    return place
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--state", "../state"),
+        ("--junitxml", "j.xml"),
+        ("--cwd", "script"),
+    ],
+)  # fmt: skip
+def test_the_report_comes_also_where_nobody_is_any_more(
+    workspace: Any, work: Path, wait_until: Any, options: tuple[str, ...]
+) -> None:
+    """Started in a folder that is removed: scripts that need it are undecided, and the folder is named."""
+    workspace.script("a.py", "open('left behind', 'w'); raise SystemExit(1)")
+    workspace.script("b.py", workspace.note("start") + workspace.until("gate"))
+    workspace.script("c.py", f"open({str(work / 'data')!r})")
+    if "--state" not in options:
+        options += ("--state", str(workspace.path / "state"))
+    places = ("-o", workspace.path / "out", "--zip", workspace.path / "r.zip")
+    run = workspace.start("run", workspace.source, "-j", "1", "--order", "name", *options, *places, cwd=work)
+    wait_until(lambda: workspace.notes("start"))
+    shutil.rmtree(work)
+    workspace.open("gate")
+    done = workspace.finish(run, code=3)
+    assert f"the folder {work} the run was started in is gone" in done.out
+    assert "1 passed, 1 failed, 1 cancelled" in done.out
+    assert "a.py: exit code 1" in done.err
+
+
+def test_an_output_folder_that_is_not_found_any_more_is_not_packaged(
+    workspace: Any, work: Path, wait_until: Any
+) -> None:
+    """The way to it leads through the folder the run was started in."""
+    workspace.script("a.py", workspace.note("start") + workspace.until("gate") + "print(1)")
+    places = ("--state", workspace.path / "state", "-o", "../out", "--zip", workspace.path / "r.zip")
+    run = workspace.start("run", workspace.source, "-j", "1", *places, cwd=work)
+    wait_until(lambda: workspace.notes("start"))
+    work.rename(workspace.path / "away")
+    workspace.open("gate")
+    done = workspace.finish(run, code=3)
+    assert (
+        f"the folder {work} the run was started in is gone, from where its paths lead: put it right, then" in done.out
+    )
+    assert not (workspace.path / "r.zip").exists()
+    (workspace.path / "away").rename(work)
+    workspace.run("package", *places[:2], cwd=work)
+    assert "all as packaged" in workspace.run("verify", "r.zip").out
+
+
+def test_a_script_that_tidies_hidden_files_away_takes_nothing_from_the_others(workspace: Any) -> None:
+    workspace.script("a.sh", "echo a")
+    workspace.script("b.sh", "find python_output -name '.*' -type f -delete")
+    workspace.script("c.sh", "exit 1")
+    workspace.script("d.sh", "echo d")
+    done = workspace.run("run", "src", "-j", "1", "--order", "name", code=1)
+    assert "3 passed, 1 failed" in done.out
+    workspace.run("verify", "result.zip")
+
+
+def test_a_loss_that_was_told_is_told_again(workspace: Any) -> None:
+    workspace.script("a.sh", 'rm -rf python_output; mkdir -p "$BUILDRUNNER_OUTPUT_DIR"')
+    workspace.run("run", "src", "--no-zip", code=3)
+    workspace.run("resume", code=3)
 
 
 # Removed for good
@@ -272,7 +368,7 @@ def test_an_output_folder_that_only_looks_like_the_old_one_is_not_packaged(works
         "os.makedirs(own)\nopen(own + '/x', 'w').write('b')\n",
     )
     done = workspace.run("run", "src", "-j", "1", "--order", "name", code=3)
-    assert "the output folder python_output was removed or emptied, and what the scripts left there is lost" in done.out
+    assert "the output folder python_output was removed or emptied: put it right, then `buildrunner package" in done.out
     assert not (workspace.path / "result.zip").exists()
     workspace.run("package", code=2)
     workspace.script("b.py", "print(2)")
