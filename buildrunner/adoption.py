@@ -83,7 +83,7 @@ def without_finished(specs: Iterable[JobSpec], left: set[str]) -> Iterator[JobSp
 def _await_owner(journal: Path) -> None:
     """Wait until the worker that writes this journal is dead for certain."""
     deadline = time.monotonic() + _WORKERS_END_WITHIN
-    fd = os.open(journal, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(journal, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         while True:
             try:

@@ -124,7 +124,7 @@ class Control:
     def close(self) -> None:
         """Hear nobody any more."""
         self._socket.close()
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # whoever reads it finds nobody there
             os.unlink(self._note)
         _remove(self._path)
 
@@ -168,7 +168,7 @@ def ask(
 
 def _remove(path: str) -> None:
     """Remove a socket, and its folder with the last one."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         os.unlink(path)
     with suppress(OSError):
         os.rmdir(os.path.dirname(path))

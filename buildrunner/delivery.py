@@ -106,4 +106,4 @@ class Delivery:
         if self._zip:
             from buildrunner.package import check_destination
 
-            check_destination(self._zip)
+            check_destination(self._zip, instead=", or none with --no-zip")

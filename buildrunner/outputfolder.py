@@ -20,6 +20,7 @@ from buildrunner.ledger import Reader, RunRow
 from buildrunner.ledger.lock import Lock
 from buildrunner.machine import is_here
 from buildrunner.naming import display, file_names
+from buildrunner.regular import open_regular
 from buildrunner.removal import remove_empty_folders, remove_tree
 from buildrunner.run.attempt import LOCK
 
@@ -75,10 +76,8 @@ class OutputFolder:
         except OSError as exc:
             return None if exc.errno in _NOT_ITS_FAULT else ("", f"cannot be used: {exc.strerror}")
         for folder in (self.logs, self.files) if writing and not self._is_elsewhere() else ():
-            probe = os.path.join(folder, _PROBE)
             try:
-                os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-                os.unlink(probe)
+                _probe(folder)
             except OSError as exc:
                 if exc.errno not in _NOT_ITS_FAULT:
                     return os.path.basename(folder), f"cannot be written: {exc.strerror}"
@@ -98,6 +97,7 @@ class OutputFolder:
 
     def begin(self, key: str, run: str, names: Sequence[str]) -> dict[str, str]:
         """Remove what the target's last run left and claim room for this one: a file name for every job."""
+        self._require_writable()  # before anything makes way
         owners = self._read_list()
         mine = owners.pop(key, None)
         if mine:
@@ -221,10 +221,20 @@ class OutputFolder:
             os.replace(final + ".new", final)
         except OSError as exc:
             _unlink(final + ".new")
-            raise UsageError(
-                f"cannot write in the output folder {display(self.path)}: {exc.strerror}; make room, or name another "
-                "with -o DIR"
-            ) from exc
+            raise self._unwritable(self.path, exc) from exc
+
+    def _require_writable(self) -> None:
+        for folder in (self.path, self.logs, self.files):
+            try:
+                _probe(folder)
+            except OSError as exc:
+                raise self._unwritable(folder, exc) from exc
+
+    def _unwritable(self, folder: str, exc: OSError) -> UsageError:
+        room = "make room, or " if exc.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return UsageError(
+            f"cannot write in the output folder {display(folder)}: {exc.strerror}; {room}name another with -o DIR"
+        )
 
 
 def reopen(reader: Reader, run: RunRow, *, cannot: str, purpose: str) -> OutputFolder:
@@ -297,11 +307,18 @@ def _path(run: RunRow) -> str:
     return os.path.join(directory, run.options["output"])
 
 
+def _probe(folder: str) -> None:
+    """Make a file and remove it. Raises OSError."""
+    probe = os.path.join(folder, _PROBE)
+    os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    os.unlink(probe)
+
+
 def _read_list(path: str) -> dict[str, dict[str, Any]]:
     """An output folder's list; empty when it is missing or not as we write it: then nothing is known to be ours."""
     try:
-        with open(os.path.join(path, _LIST), encoding="ascii") as file:
-            data = json.load(file)
+        with open_regular(os.path.join(path, _LIST)) as file:
+            data = json.loads(file.read().decode("ascii"))
         targets: dict[str, dict[str, Any]] = data["targets"]
         sound = data["format"] == _FORMAT and all(map(_is_sound, targets.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

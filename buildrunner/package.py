@@ -27,6 +27,7 @@ from buildrunner.errors import NotAPackage, PackageError
 from buildrunner.job import Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display, file_name
+from buildrunner.regular import open_regular
 from buildrunner.reports.words import command
 from buildrunner.summary import run_document, some, stamp
 
@@ -52,9 +53,9 @@ class _Entry:
     sha256: str
 
 
-def check_destination(path: str) -> None:
-    """UsageError when no zip can be written there; leaves nothing behind."""
-    destination.check(path, what="the zip", option="--zip FILE", ours=_is_package, instead=", or none with --no-zip")
+def check_destination(path: str, *, instead: str = "") -> None:
+    """UsageError when no zip can be written there, with what else there is to do; leaves nothing behind."""
+    destination.check(path, what="the zip", option="--zip FILE", ours=_is_package, instead=instead)
 
 
 def _is_package(file: IO[bytes]) -> bool:
@@ -153,26 +154,12 @@ def _collect(
 
 def _entry(name: str, path: str) -> _Entry:
     digest, size = hashlib.sha256(), 0
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         end = os.fstat(file.fileno()).st_size  # somebody may go on writing faster than this reads
         while chunk := file.read(min(_CHUNK, end - size)):
             digest.update(chunk)
             size += len(chunk)
     return _Entry(name=name, path=path, size=size, sha256=digest.hexdigest())
-
-
-def _open_regular(path: str) -> IO[bytes]:
-    """Open a regular file for reading, without following a link or waiting for a pipe that took its place."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as exc:
-        if exc.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise FileNotFoundError(exc.errno, "not a regular file", path) from exc
-        raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise FileNotFoundError(2, "not a regular file", path)
-    return open(fd, "rb", buffering=0)
 
 
 def _manifest_row(row: ResultRow, logs: dict[str, str | None], outputs: list[dict[str, str]]) -> dict[str, Any]:
@@ -235,7 +222,7 @@ def _add(archive: zipfile.ZipFile, entry: _Entry, when: tuple[int, int, int, int
     info = _info(entry.name, when)
     info.file_size = entry.size
     with (
-        _open_regular(entry.path) as source,
+        open_regular(entry.path) as source,
         archive.open(info, "w", force_zip64=entry.size > 1 << 31) as target,
     ):
         while chunk := source.read(min(_CHUNK, left)):
@@ -291,7 +278,7 @@ def verify(path: str) -> Verification:
     """Check a package whole. Raises NotAPackage when it is none of ours."""
     shown = display(path)
     try:
-        with _open_regular(os.path.realpath(path)) as file:
+        with open_regular(os.path.realpath(path)) as file:
             problems = [] if _seal_holds(file) else ["the seal over the whole file does not hold"]
             if not _looks_like_ours(file):
                 raise NotAPackage(f"{shown} is not a package made by buildrunner")

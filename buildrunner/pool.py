@@ -5,6 +5,7 @@ a worker that was told to close, and one that died; of the latter the pool says 
 a new one in its place.
 """
 
+import io
 import marshal
 import os
 import selectors
@@ -23,6 +24,7 @@ from buildrunner.errors import LedgerError, PoolError, ReceiptError
 from buildrunner.job import Assignment
 from buildrunner.processes import Orphans, kill_attempts
 from buildrunner.receipt import Receipt
+from buildrunner.regular import open_regular
 from buildrunner.run import worker as worker_program
 from buildrunner.run.pidfd import open_pidfd
 from buildrunner.run.wire import parse_journal_line
@@ -184,12 +186,14 @@ class WorkerPool:
             if w.outstanding:
                 w.recalled = True
                 self._tell(w, ("stop", grace))
+                os.kill(w.pid, signal.SIGCONT)  # a stopped worker would hear nothing
 
     def end(self, attempt: str, grace: float) -> None:
         """End one attempt (TERM, then KILL after `grace` seconds; KILL at once when 0), or get it back unstarted."""
         for w in self._workers.values():
             if attempt in w.outstanding:
                 self._tell(w, ("end", attempt, grace))
+                os.kill(w.pid, signal.SIGCONT)
 
     def watch(self, fd: int) -> None:
         """Let `wait` return as soon as there is something to read here, which is the caller's to read."""
@@ -236,6 +240,7 @@ class WorkerPool:
         """End all workers: told to, and killed when they do not."""
         for w in self._workers.values():
             self._tell(w, ("close",))
+            os.kill(w.pid, signal.SIGCONT)
         deadline = time.monotonic() + _CLOSE_SECONDS
         for w in self._workers.values():
             while os.waitpid(w.pid, os.WNOHANG)[0] == 0:
@@ -400,7 +405,7 @@ def read_journal(path: str) -> Journal:
     """
     started, receipts, found = set(), [], []
     try:
-        with open(path, "rb") as file:
+        with io.BufferedReader(open_regular(path)) as file:
             for line in file:
                 match parse_journal_line(line):
                     case ("start", str(attempt), *_):

@@ -132,7 +132,9 @@ class Session:
         if unwritten and loop.state != "interrupted":
             self._record(exit_code=PackageError.exit_code)
         if loop.state == "finished" and (gone := workplace.of_outputs() or workplace.of_way()):
-            remedy = f"put it right, then `{command(self._run, 'package')}`; what is lost there needs a new run"
+            remedy = (
+                f"put it back as it was, then `{command(self._run, 'package')}`; what is lost there needs a new run"
+            )
             self._notices += (f"{gone}: {remedy}",)
             self._record(exit_code=PackageError.exit_code)
             return self._end(self._summary())

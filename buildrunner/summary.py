@@ -145,8 +145,8 @@ def wall_seconds(reader: Reader, run: RunRow, now: float | None = None) -> float
 def _journal_times(reader: Reader, run: RunRow) -> Iterator[float]:
     """When each worker last wrote in its journal: at the latest when it noticed that its server was gone."""
     yield 0.0
-    for journal in journals.folder(reader.state, run.name).glob("*.journal"):
-        with suppress(FileNotFoundError):
+    with suppress(OSError):  # gone meanwhile, or the state folder lets nobody in
+        for journal in journals.folder(reader.state, run.name).glob("*.journal"):
             yield journal.stat().st_mtime
 
 

@@ -35,9 +35,10 @@ class Workplace:
         if outcome not in _DOUBTFUL and UNREADABLE not in receipt.skipped_outputs:
             return None
         if why := self._of_scripts(spec):
-            return f"{why}: put it right, then `{command(self._run, 'resume')}`; {_UNDECIDED}"
+            return f"{why}: put it back, then `{command(self._run, 'resume')}`; {_UNDECIDED}"
         if why := self.of_outputs(writing=outcome is Outcome.SPAWN_ERROR):
-            return f"{why}: put it right, then `{command(self._run, 'resume')}`, or start a new run; {_UNDECIDED}"
+            again = f"put it back as it was, then `{command(self._run, 'resume')}`, else start a new run"
+            return f"{why}: {again}; {_UNDECIDED}"
         return None
 
     def of_outputs(self, *, writing: bool = False) -> str | None:

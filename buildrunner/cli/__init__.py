@@ -1,5 +1,6 @@
 """The command line: one file a verb, loaded only when its verb is called."""
 
+import errno
 import importlib
 import io
 import os
@@ -34,6 +35,12 @@ _VERBS = (
 )
 
 _COMPLETE = "_BUILDRUNNER_COMPLETE"
+_REMEDIES = {
+    errno.EACCES: ": it has to let you in (chmod, chown)",
+    errno.ENOSPC: ": make room",
+    errno.EDQUOT: ": make room",
+}
+"""What to do about an error of the system that nobody expected there."""
 _NEED_NO_SETTINGS = ("doctor", "completion")
 _SETTINGS_FILES = ("buildrunner.toml", "pyproject.toml")
 _SETTINGS = "buildrunner.settings"  # where `ctx.meta` holds what such a file says
@@ -141,7 +148,8 @@ def main() -> None:
     except OSError as exc:
         where = f" {display(os.fsdecode(exc.filename))}" if isinstance(exc.filename, str | bytes) else ""
         what = streams.failed(exc) or f"{exc.strerror or exc}{where}"
-        _complain(sentence := f"{what}; what was recorded stays recorded")
+        remedy = _REMEDIES.get(exc.errno or 0, "")
+        _complain(sentence := f"{what}{remedy}; what was recorded stays recorded")
         _annotate(sentence)
         code = 3
     except Exception:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import click
 
 from buildrunner.cli.options import option, state_option
+from buildrunner.regular import open_regular
 
 _LOOK_EVERY = 0.1  # seconds, while following
 _CHUNK = 1 << 16
@@ -90,7 +91,7 @@ def _copy(streams: dict[str, str], *, follow: bool, ended: Callable[[], bool], c
         for suffix, path in streams.items():
             if suffix not in files:
                 try:
-                    files[suffix] = open(path, "rb", buffering=0)  # noqa: SIM115
+                    files[suffix] = open_regular(path)
                 except FileNotFoundError:
                     continue
             while chunk := files[suffix].read(_next_data(files[suffix]) if capped else _CHUNK):

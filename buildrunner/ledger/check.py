@@ -107,7 +107,7 @@ def _started(state: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in (state / journals.RUNS).glob("*/*.journal"):
         with suppress(OSError):
-            for line in path.read_bytes().splitlines(keepends=True):
+            for line in journals.lines(path):
                 match parse_journal_line(line):
                     case ("start", str(attempt), *_):
                         found.setdefault(path.parent.name, set()).add(attempt)

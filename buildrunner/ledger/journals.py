@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from buildrunner.naming import display
+from buildrunner.regular import open_regular
 from buildrunner.removal import remove_tree
 
 RUNS = "runs"
@@ -46,6 +47,15 @@ def sentence(state: Path, run: str) -> str:
         f"({display(str(folder(state, run)))}): the end of the ledger is gone, perhaps because its write-ahead log is "
         "missing"
     )
+
+
+def lines(path: Path) -> list[bytes]:
+    """What is in a journal; nothing when something else lies in its place. Raises OSError."""
+    try:
+        with open_regular(path) as file:
+            return file.read().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
 
 
 def remove(state: Path, run: str) -> bool:

@@ -79,7 +79,7 @@ def _another(option: str | None, words: str) -> str:
 def held(path: Path) -> bool:
     """Whether a living process holds the lock."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -114,7 +114,7 @@ def of_database(path: Path) -> str | None:
 def shared(path: Path) -> Iterator[bool]:
     """Keep writers out for a while, without writing; false when one holds it. A file that is not there has none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         yield True
         return

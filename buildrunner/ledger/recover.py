@@ -140,7 +140,7 @@ def _journals(state: Path, stack: ExitStack) -> Iterator[tuple[str, Journal]]:
             if not stack.enter_context(lock.shared(path)):
                 raise LedgerBusy(f"a worker still writes {display(str(path))}: wait for it to end")
             journal.written = max(journal.written, path.stat().st_mtime)
-            for line in path.read_bytes().splitlines(keepends=True):
+            for line in journals.lines(path):
                 match parse_journal_line(line):
                     case ("start", str(attempt), str(job), float(when)):
                         journal.started[attempt] = job, when

@@ -202,7 +202,19 @@ def _complaining(verb: str, path: Path, *, writes: bool = False) -> Iterator[Exi
             raise LedgerError(f"{what}: {busy(path)}, or{remedy.removeprefix(';')}") from exc
         if limited := size_limit(exc, path):
             raise LedgerError(f"{what}: {limited}") from exc
+        if writes and is_full(exc, path):
+            raise LedgerError(f"{what}: its disk is full; make room, or{remedy.removeprefix(';')}") from exc
         raise LedgerError(f"{what}: {exc}{damage_remedy(exc) or remedy}") from exc
+
+
+def is_full(exc: Exception, path: Path) -> bool:
+    """Whether room is what is missing: without any, SQLite's index of the log fails as if the disk did."""
+    name = getattr(exc, "sqlite_errorname", "")
+    if not name.startswith("SQLITE_IOERR"):
+        return bool(name == "SQLITE_FULL")
+    with suppress(OSError):
+        return os.statvfs(path.parent).f_bavail == 0
+    return False
 
 
 def busy(path: Path) -> str:

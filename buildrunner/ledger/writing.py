@@ -134,7 +134,7 @@ class Writing:
     def _gone(self, why: str) -> str:
         return (
             f"the ledger {self._shown} was removed or replaced while it was written ({why}); no more is recorded: put "
-            "it back if it was moved, then `buildrunner resume`, else run anew"
+            f"it back if it was moved, then `{self._command}`, else run anew"
         )
 
     def _why(self, exc: sqlite3.Error) -> str:
@@ -147,13 +147,16 @@ class Writing:
             return f"{exc}; {self._resume('make it writable')}, or name another folder with --state DIR"
         if limited := store.size_limit(exc, self.path):
             return f"{limited}; {self._resume('raise it')}"
-        remedy = "make room" if _is_full(name, self.path.parent) else "see to the disk"
+        remedy = "make room" if store.is_full(exc, self.path) else "see to the disk"
         return f"{exc}; {self._resume(remedy)}"
 
     def _resume(self, remedy: str) -> str:
+        return _RESUME.format(remedy, self._command)
+
+    @property
+    def _command(self) -> str:
         state = str(self.path.parent)
-        own = "" if state == ".buildrunner" else f" --state {display(state)}"
-        return _RESUME.format(remedy, f"buildrunner resume{own}")
+        return "buildrunner resume" if state == ".buildrunner" else f"buildrunner resume --state {display(state)}"
 
     def _stop(self, sentence: str) -> LedgerError:
         self._fault = LedgerError(sentence)
@@ -163,12 +166,3 @@ class Writing:
         with suppress(sqlite3.Error):  # the first error is the one to tell
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
-
-
-def _is_full(name: str, folder: Path) -> bool:
-    """Whether room is what is missing: without any, SQLite's index of the log fails as if the disk did."""
-    if name == "SQLITE_FULL":
-        return True
-    with suppress(OSError):
-        return os.statvfs(folder).f_bavail == 0
-    return False

@@ -15,7 +15,8 @@ from buildrunner.job import JobState
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display
 from buildrunner.outputfolder import held
-from buildrunner.reports.tail import last_words, open_log
+from buildrunner.regular import open_regular
+from buildrunner.reports.tail import last_words
 from buildrunner.reports.words import count, joined, lasted, row_ending, seconds, size
 from buildrunner.summary import Summary, results
 
@@ -146,7 +147,7 @@ def script_line(run: RunRow, row: ResultRow) -> int | None:
     wanted = os.path.realpath(os.path.join(directory, script))
     log = os.path.join(directory, run.options["output"], "logs", f"{row.file}.err")
     try:
-        with open_log(log) as file:
+        with open_regular(log) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TRACEBACK))
             text = os.fsdecode(file.read())
     except OSError:

@@ -1,11 +1,10 @@
 """What a script wrote, as text that is safe to show: the end of a log, or as much of it as there is room for."""
 
 import os
-import stat
-from typing import IO
 
 from buildrunner.ledger import ResultRow, RunRow
 from buildrunner.naming import display_lines
+from buildrunner.regular import open_regular
 from buildrunner.summary import log_path
 
 _LINES = 10
@@ -25,7 +24,7 @@ def last_words(run: RunRow, row: ResultRow, most: int = _LINES) -> tuple[list[st
 def last_lines(path: str, most: int = _LINES) -> list[str]:
     """The last lines of a log, safe to show."""
     try:
-        with open_log(path) as file:
+        with open_regular(path) as file:
             end = file.seek(0, os.SEEK_END)
             start = max(0, end - _BYTES)
             file.seek(start)
@@ -43,7 +42,7 @@ def head_and_tail(path: str, most: int) -> tuple[str, int, str]:
 
     Of a log that fits the beginning is all. Raises OSError.
     """
-    with open_log(path) as file:
+    with open_regular(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         if size <= most:
@@ -54,15 +53,6 @@ def head_and_tail(path: str, most: int) -> tuple[str, int, str]:
     head = head[: head.rfind(b"\n") + 1] or head  # whole lines, and with them whole characters
     end = end[end.find(b"\n") + 1 :] or end
     return _text(head), size - len(head) - len(end), _text(end)
-
-
-def open_log(path: str) -> IO[bytes]:
-    """Open a log, but no pipe that would be waited for, nor what a link leads to: a script can put both there."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise FileNotFoundError(2, "not a regular file", path)
-    return open(fd, "rb")
 
 
 def _text(log: bytes) -> str:

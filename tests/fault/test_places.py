@@ -93,7 +93,7 @@ def is_undecided(workspace: Any, *names: str, state: tuple[str | Path, ...] = ()
 def test_the_scripts_folder_is_moved_away(workspace: Any, cut: Cut) -> None:
     away = workspace.path / "away"
     done = cut.run(lambda: workspace.source.rename(away))
-    assert "the folder src of the scripts is gone: put it right, then `buildrunner resume" in done.out
+    assert "the folder src of the scripts is gone: put it back, then `buildrunner resume" in done.out
     is_undecided(workspace, "b.py", "c.py", "d.py")
     again = workspace.run("resume", code=3)
     assert "the folder src of the scripts is gone" in again.out
@@ -170,7 +170,7 @@ def test_a_folder_that_may_not_be_used_any_more(workspace: Any, cut: Cut, folder
 def test_the_disk_of_the_output_folder_is_gone(workspace: Any, cut: Cut, disk: Callable[[], None], output: str) -> None:
     done = cut.run(disk, "-o", output)
     told = "another one now: its disk is gone" if output == "disk" else "gone"
-    assert f"the output folder {output} is {told}: put it right, then `buildrunner resume" in done.out
+    assert f"the output folder {output} is {told}: put it back as it was, then `buildrunner resume" in done.out
     assert "cannot be carried on" not in done.out, "when that is put right, it can"
     assert os.listdir(workspace.path / "disk") == [], "nothing is written in the disk's place"
     is_undecided(workspace, "a.py", "b.py", "c.py", "d.py")  # nobody could see what a.py left
@@ -202,7 +202,10 @@ def test_another_computer_does_not_answer_any_more(workspace: Any, cut: Cut, net
         cut.wait_until(lambda: not os.path.exists(network_folder))
 
     done = cut.run(sever, "-o", "here/out")
-    assert "the output folder here/out cannot be used: Transport endpoint is not connected: put it right" in done.out
+    assert (
+        "the output folder here/out cannot be used: Transport endpoint is not connected: put it back as it was"
+        in done.out
+    )
     assert workspace.run("status", "--json").document["totals"]["failed"] == 0
     subprocess.run(["umount", "-l", str(network_folder)], check=True)
     subprocess.run(["mount", "--bind", str(workspace.path / "there"), str(network_folder)], check=True)
@@ -245,7 +248,7 @@ def test_a_folder_below_that_of_the_scripts_is_moved_away(workspace: Any, wait_u
     wait_until(lambda: workspace.notes("start"))
     (workspace.source / "sub").rename(workspace.path / "away")
     workspace.open("gate")
-    assert "the folder src/sub of the scripts is gone: put it right" in workspace.finish(run, code=3).out
+    assert "the folder src/sub of the scripts is gone: put it back" in workspace.finish(run, code=3).out
     (workspace.path / "away").rename(workspace.source / "sub")
     assert workspace.run("resume", "--json").document["totals"]["passed"] == 3
 
@@ -253,7 +256,7 @@ def test_a_folder_below_that_of_the_scripts_is_moved_away(workspace: Any, wait_u
 def test_the_disk_of_the_scripts_is_gone(workspace: Any, cut: Cut, disk: Callable[[], None]) -> None:
     workspace.source = workspace.path / "disk"
     done = cut.run(disk)
-    assert "the folder disk of the scripts is empty: its disk is gone, or somebody emptied it: put it right" in done.out
+    assert "the folder disk of the scripts is empty: its disk is gone, or somebody emptied it: put it back" in done.out
     is_undecided(workspace, "b.py", "c.py", "d.py")
     disk()
     assert workspace.run("resume", "--json").document["totals"]["passed"] == 4
@@ -309,7 +312,8 @@ def test_an_output_folder_that_is_not_found_any_more_is_not_packaged(
     workspace.open("gate")
     done = workspace.finish(run, code=3)
     assert (
-        f"the folder {work} the run was started in is gone, from where its paths lead: put it right, then" in done.out
+        f"the folder {work} the run was started in is gone, from where its paths lead: put it back as it was, then"
+        in done.out
     )
     assert not (workspace.path / "r.zip").exists()
     (workspace.path / "away").rename(work)
@@ -338,7 +342,7 @@ def test_a_loss_that_was_told_is_told_again(workspace: Any) -> None:
 
 def test_an_output_folder_removed_for_good_ends_the_run(workspace: Any, cut: Cut) -> None:
     done = cut.run(lambda: shutil.rmtree(workspace.path / "python_output"))
-    assert "the output folder python_output is gone: put it right, then" in done.out
+    assert "the output folder python_output is gone: put it back as it was, then" in done.out
     assert "start a new run" in done.out
     assert not (workspace.path / "result.zip").exists()
     assert not (workspace.path / "python_output").exists()
@@ -368,7 +372,10 @@ def test_an_output_folder_that_only_looks_like_the_old_one_is_not_packaged(works
         "os.makedirs(own)\nopen(own + '/x', 'w').write('b')\n",
     )
     done = workspace.run("run", "src", "-j", "1", "--order", "name", code=3)
-    assert "the output folder python_output was removed or emptied: put it right, then `buildrunner package" in done.out
+    assert (
+        "the output folder python_output was removed or emptied: put it back as it was, then `buildrunner package"
+        in done.out
+    )
     assert not (workspace.path / "result.zip").exists()
     workspace.run("package", code=2)
     workspace.script("b.py", "print(2)")
@@ -394,3 +401,41 @@ def test_a_log_that_is_gone_is_not_pointed_to(workspace: Any) -> None:
     workspace.script("b.py", "import shutil; shutil.rmtree('python_output/logs')")
     done = workspace.run("run", "src", "-j", "1", "--order", "name", code=1)
     assert "log: none at python_output/logs/a.py.err" in done.out
+
+
+# Before anything runs
+
+
+@pytest.mark.parametrize("folder", ["python_output", "python_output/logs", "python_output/files"])
+def test_a_run_that_cannot_write_there_takes_nothing_away(workspace: Any, folder: str) -> None:
+    workspace.script("a.py", "import os; open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/x', 'w').write('x'); print(1)")
+    workspace.run("run", "src")
+    place = workspace.path / folder
+    place.chmod(0o500)
+    try:
+        require_modes(place)
+        done = workspace.finish(workspace.start_python("-c", WITHOUT_OVERRIDE, "run", "src"), code=2)
+    finally:
+        place.chmod(0o755)
+    assert f"{folder}: Permission denied; name another with -o DIR" in done.err
+    workspace.run("package")
+    assert "4 files, all as packaged" in workspace.run("verify", "result.zip").out
+
+
+def test_the_state_folder_is_closed_while_a_run_goes_on(workspace: Any, cut: Cut) -> None:
+    state = workspace.path / ".buildrunner"
+
+    def close() -> None:
+        state.chmod(0o000)
+        require_modes(state)
+
+    try:
+        done = cut.run(close, modes=True)
+        told = workspace.finish(workspace.start_python("-c", WITHOUT_OVERRIDE, "status"), code=3).err
+    finally:
+        state.chmod(0o755)
+    assert "the ledger .buildrunner/ledger.db" in done.out
+    assert "Permission denied" in done.out
+    assert "carry on" in done.out or "`buildrunner resume`" in done.out
+    assert "it has to let you in (chmod, chown)" in told
+    workspace.run("resume")

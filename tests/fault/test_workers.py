@@ -115,6 +115,20 @@ def test_s09_a_stopped_worker_goes_on_when_continued(workspace: Any, wait_until:
     assert workspace.finish(run, code=0).results["a.py"]["attempts"] == 1
 
 
+@pytest.mark.parametrize("how", ["INT", "deadline", "cancel"])
+def test_s09_a_run_whose_worker_is_stopped_can_be_ended(workspace: Any, wait_until: Any, how: str) -> None:
+    workspace.scripts(a=workspace.note("start") + workspace.until("never"))
+    run = workspace.start("run", "src", "-q", *(["--deadline", "3s"] if how == "deadline" else []))
+    [(_, _, script)] = wait_until(lambda: workspace.notes("start"))
+    os.kill(worker_of(workspace, run.pid, script), signal.SIGSTOP)
+    if how == "INT":
+        run.send_signal(signal.SIGINT)
+    elif how == "cancel":
+        assert "its processes are gone" in workspace.run("cancel").out
+    workspace.finish(run, code={"INT": 130, "deadline": 1, "cancel": 1}[how])
+    assert workspace.left() == []
+
+
 DIES_BEFORE_IT_SENDS = """
 import os, sys
 

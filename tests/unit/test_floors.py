@@ -15,8 +15,8 @@ FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "forecast"),
     (
         "assignments", "changes", "choice", "config", "control", "delivery", "destination", "doctor", "edits", "groups",
-        "interpreters", "ledger", "ledger.*", "machine", "outputfolder", "package", "processes", "removal", "reports",
-        "reports.*", "resumable", "run", "run.*", "scan", "sources", "strays", "summary", "timed",
+        "interpreters", "ledger", "ledger.*", "machine", "outputfolder", "package", "processes", "regular", "removal",
+        "reports", "reports.*", "resumable", "run", "run.*", "scan", "sources", "strays", "summary", "timed",
         "workplace",
     ),
     ("pool", "loop", "adoption", "bench", "signals"),
