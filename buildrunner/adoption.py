@@ -10,7 +10,7 @@ from pathlib import Path
 from buildrunner import groups
 from buildrunner.errors import LedgerBusy
 from buildrunner.job import UNSPENT, JobSpec
-from buildrunner.ledger import Ledger, Reader, RunRow, journals
+from buildrunner.ledger import Ledger, Reader, RunRow, journals, lock
 from buildrunner.loop import Loop
 from buildrunner.outputfolder import reserved
 from buildrunner.pool import Journal, read_journal
@@ -91,8 +91,10 @@ def _await_owner(journal: Path) -> None:
                 return
             except OSError:
                 if time.monotonic() > deadline:
+                    who = lock.of_file(journal)
+                    named = f", {who}," if who else ""
                     raise LedgerBusy(
-                        f"a worker of the interrupted run still writes {journal}; end it, then resume again"
+                        f"a worker of the interrupted run{named} still writes {journal}; end it, then resume again"
                     ) from None
                 time.sleep(0.02)
     finally:

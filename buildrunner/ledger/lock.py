@@ -93,8 +93,17 @@ def of_database(path: Path) -> str | None:
 
     Asking the file itself would need to open it, and closing it again would end SQLite's own locks (fcntl(2)).
     """
+    return _by_kernel("POSIX", path, Path(f"{path}-shm"))
+
+
+def of_file(path: Path) -> str | None:
+    """The other process that holds our kind of lock on a file, by the kernel's list; None where that is silent."""
+    return _by_kernel("FLOCK", path)
+
+
+def _by_kernel(wanted: str, *paths: Path) -> str | None:
     places = set()
-    for name in (path, Path(f"{path}-shm")):
+    for name in paths:
         with suppress(OSError):
             found = name.stat()
             places.add(f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}")
@@ -102,7 +111,7 @@ def of_database(path: Path) -> str | None:
         lines = Path("/proc/locks").read_text().splitlines()
         for line in lines:  # 1: POSIX  ADVISORY  WRITE 3568 fd:00:2531452 120 120
             kind, _, access, pid, place = line.partition(": ")[2].split()[:5]
-            if (kind, access) == ("POSIX", "WRITE") and place in places and int(pid) not in (0, -1, os.getpid()):
+            if (kind, access) == (wanted, "WRITE") and place in places and int(pid) not in (0, -1, os.getpid()):
                 program = os.fsdecode(Path(f"/proc/{pid}/comm").read_bytes()).strip()
                 return f"process {pid} ({display(program)})"
     except (OSError, ValueError):

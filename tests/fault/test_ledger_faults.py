@@ -61,6 +61,17 @@ def let_go(holder: Any) -> None:
 # Locks of others
 
 
+def test_what_to_do_about_a_ledger_that_was_moved_names_its_folder(workspace: Any, wait_until: Any) -> None:
+    workspace.script("a.py", workspace.note("start") + workspace.until("gate"))
+    run = workspace.start("run", "src", "--state", "st")
+    wait_until(lambda: workspace.notes("start"))
+    (workspace.path / "st").rename(workspace.path / "away")
+    workspace.open("gate")
+    assert "put it back if it was moved, then `buildrunner resume --state st`" in workspace.finish(run, code=3).out
+    (workspace.path / "away").rename(workspace.path / "st")
+    workspace.run("resume", "--state", "st")
+
+
 @pytest.mark.parametrize("seconds", [2.0, pytest.param(60.0, marks=[pytest.mark.soak, pytest.mark.timeout(300)])])
 def test_s58_a_foreign_lock_is_waited_for(
     workspace: Any, hold: Callable[..., Any], wait_until: Any, seconds: float
