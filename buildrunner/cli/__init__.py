@@ -147,9 +147,8 @@ def main() -> None:
         code = 0  # whoever read stdout has seen enough
     except OSError as exc:
         where = f" {display(os.fsdecode(exc.filename))}" if isinstance(exc.filename, str | bytes) else ""
-        what = streams.failed(exc) or f"{exc.strerror or exc}{where}"
-        remedy = _REMEDIES.get(exc.errno or 0, "")
-        _complain(sentence := f"{what}{remedy}; what was recorded stays recorded")
+        what = streams.failed(exc) or f"{exc.strerror or exc}{where}{_REMEDIES.get(exc.errno or 0, '')}"
+        _complain(sentence := f"{what}; what was recorded stays recorded")
         _annotate(sentence)
         code = 3
     except Exception:

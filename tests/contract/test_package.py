@@ -357,7 +357,7 @@ def test_s37_what_grows_for_ever_while_it_is_packaged_stops_it(
     run()
     path = folder / "python_output/files/b.py/sub/data"
     os.truncate(path, 3 * package_module._CHUNK)
-    open_regular, opened = package_module._open_regular, []
+    open_regular, opened = package_module.open_regular, []
 
     class Growing(io.FileIO):
         def read(self, size: int | None = -1, /) -> bytes:
@@ -370,7 +370,7 @@ def test_s37_what_grows_for_ever_while_it_is_packaged_stops_it(
             return open_regular(name)
         return Growing(name)
 
-    monkeypatch.setattr(package_module, "_open_regular", open_growing)
+    monkeypatch.setattr(package_module, "open_regular", open_growing)
     with pytest.raises(PackageError, match=r"sub/data changed while it was being packaged.*buildrunner package"):
         again()
     assert path.stat().st_size < 40 * package_module._CHUNK
