@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,7 @@ _SAMPLE_MS = 20
 
 # What would steer one arm and not the others, or keep Python from caching its byte code, is left out.
 _STEERING = ("BUILDRUNNER_", "MAKE", "MFLAGS", "PARALLEL", "PYTHON")
-_ENVIRONMENT = {
+ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name == "PYTHONPATH" or not name.startswith(_STEERING)
 }
 
@@ -41,18 +41,24 @@ class Usage:
 
 
 def timed(
-    argv: Sequence[str], *, cwd: Path, stdin: Path | None = None, watch: Callable[[int], None] | None = None
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    stdin: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> Usage:
     """Run a command to its end; RuntimeError with its last words when it does not exit with 0.
 
     The peak memory is read from outside while the command runs, because what `wait4` says is the largest of the whole
-    tree. `watch` is called with the process id as often.
+    tree. `watch` is called with the process id as often. `environment` is beside what there is.
     """
     words = cwd / ".words"
+    everything = ENVIRONMENT | dict(environment or {})
     peak = 0
     with open(stdin or os.devnull, "rb") as source, open(words, "wb") as sink:
         begin = time.monotonic()
-        process = subprocess.Popen(argv, cwd=cwd, env=_ENVIRONMENT, stdin=source, stdout=sink, stderr=sink)
+        process = subprocess.Popen(argv, cwd=cwd, env=everything, stdin=source, stdout=sink, stderr=sink)
         if (pidfd := open_pidfd(process.pid)) is not None:
             poller = select.poll()
             poller.register(pidfd, select.POLLIN)

@@ -66,8 +66,8 @@ def assigner(
             cwd=cwd,
             env=(
                 *spec.env,
-                ("BUILDRUNNER_JOB_NAME", spec.name),
                 ("BUILDRUNNER_ATTEMPT_ID", attempt.id),
+                ("BUILDRUNNER_JOB_NAME", spec.name),
                 ("BUILDRUNNER_ATTEMPT_NUMBER", str(attempt.number)),
                 ("BUILDRUNNER_OUTPUT_DIR", output_dir),
             ),

@@ -283,6 +283,7 @@ def run_arguments(options: Options) -> list[str]:
     words = ["run", "--no-zip", "--json", "--quiet", f"--jobs={options.slots}"]
     words += [f"--output={options.output}", f"--state={options.state}", f"--threads={options.threads}"]
     words += [f"--mode={options.mode}", f"--cwd={options.cwd}", f"--grace={options.grace:.9f}"]
+    words += [f"--preload={module}" for module in options.preload]
     if options.python is not None:
         words.append(f"--python={options.python}")
     if options.timeout is not None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from keyword import iskeyword
 from typing import Any
 
 from buildrunner.errors import LedgerError, UsageError
@@ -14,7 +15,7 @@ from buildrunner.plan import Order
 
 MOST_JOBS = 1024
 MOST_SHARDS = 10_000
-MODES = ("cold",)
+MODES = ("cold", "warm", "auto")
 LEAST_MEMORY = 1 << 20  # bytes
 LEAST_OUTPUT = 1 << 13  # bytes; both ends of a log, and the line between them
 
@@ -35,7 +36,8 @@ class Options:
     that no number of failures stops the run; `threads` is `auto`, `keep` or a number. `shard` is `K/N`; `deadline`
     counts from the start of the command; the record keeps the newest `keep_runs` runs. `events` and `junitxml` are
     files to write. `memory` (of a script and all it starts) and `max_output` (of each of its logs) in bytes.
-    `if_changed` is for when the run is carried on.
+    `if_changed` is for when the run is carried on. `preload` names modules that are imported before scripts begin,
+    and `auto` among them stands for those that pay.
     """
 
     targets: tuple[str, ...]
@@ -47,7 +49,7 @@ class Options:
     recursive: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    mode: str = "cold"
+    mode: str = "auto"
     python: str | None = None
     cwd: Cwd = Cwd.INVOCATION
     timeout: float | None = None
@@ -65,6 +67,7 @@ class Options:
     if_changed: IfChanged = IfChanged.RERUN
     events: str | None = None
     junitxml: str | None = None
+    preload: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -85,6 +88,11 @@ class Options:
             raise UsageError(f"--jobs {self.jobs}: give a number from 1 to {MOST_JOBS}, or auto (here {cpus()})")
         if self.mode not in MODES:
             raise UsageError(f"--mode {self.mode}: this version knows {', '.join(MODES)}")
+        if self.preload and self.mode == "cold":
+            raise UsageError("--preload: only warm scripts can have it: add --mode warm")
+        for module in self.preload:
+            if not all(part.isidentifier() and not iskeyword(part) for part in module.split(".")):
+                raise UsageError(f"--preload {module}: give the name of a module, as after `import`, or auto")
         if self.retries < 0:
             raise UsageError(f"--retries {self.retries}: give 0 or more")
         if self.max_fail is not None and self.max_fail < 1:
@@ -152,6 +160,7 @@ class Options:
         try:
             for name in ("targets", "include", "exclude", "args"):
                 values[name] = tuple(values[name])
+            values["preload"] = tuple(values.get("preload", ()))
             values["cwd"], values["order"] = Cwd(values["cwd"]), Order(values["order"])
             values["if_changed"] = IfChanged(values.get("if_changed", IfChanged.RERUN))
             return cls(**values)

@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from buildrunner import __version__, groups, machine
+from buildrunner import __version__, groups, machine, preloading
 from buildrunner.errors import BuildrunnerError
 from buildrunner.interpreters import BY_SUFFIX, choose_python
 from buildrunner.ledger import Reader, journals, lock, place, store, strangers
@@ -94,6 +94,7 @@ def examine(*, state: str, output: str, python: str | None, environ: Mapping[str
         ),
         ("state folder", lambda: _state_folder(state)),
         ("record", lambda: _record(Path(state))),
+        ("preloading", lambda: _preloading(Path(state), python, environ)),
         ("sqlite", _sqlite),
         ("process control", _control),
         ("control groups", _control_groups),
@@ -284,6 +285,23 @@ def _record(state: Path) -> Iterator[Finding]:
         yield degraded("record", f"{text}; in use by {holder}", "wait for it to end, or use --state DIR", **facts)
     else:
         yield Finding(topic="record", text=f"{text}; quick check passed", facts=facts)
+
+
+def _preloading(state: Path, option: str | None, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """What was imported for all warm scripts of the last run that did so with the same Python."""
+    record: dict[str, Any] = {}
+    with suppress(BuildrunnerError):  # told elsewhere
+        path, _ = choose_python(option, environ)
+        if (state / store.DATABASE).exists() and (reader := Reader.glance(state)):
+            try:
+                record = next(reader.preloads(path), {})
+            finally:
+                reader.close()
+    found = preloading.recorded(record)
+    there, left_out = preloading.told(found)
+    text = "in the last run: " + "; ".join([there or "nothing", *left_out]) if found else "no run has asked for it"
+    modules = {name: {"seconds": one.seconds, "why": one.why} for name, one in found.items()}
+    yield Finding(topic="preloading", text=display(text), facts={"modules": modules})
 
 
 def _sqlite() -> Iterator[Finding]:

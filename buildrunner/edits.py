@@ -20,13 +20,15 @@ class Edits:
 
     def __init__(self, directory: str, specs: Iterable[JobSpec]) -> None:
         self._directory = directory
-        self._scripts = {spec.name: spec.script for spec in specs if spec.script}
+        self._specs = [spec for spec in specs if spec.script]
         self._since = time.time()
 
     def notices(self, reader: Reader, run: RunRow) -> tuple[str, ...]:
         """One sentence that names what was changed or is gone; empty when nothing was."""
         found = [
-            (script, how) for name, script in self._scripts.items() if (how := self._how(reader, run, name, script))
+            (spec.script, how)
+            for spec in self._specs
+            if spec.script and (how := self._how(reader, run, spec.name, spec.script))
         ]
         if not found:
             return ()

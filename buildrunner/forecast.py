@@ -18,16 +18,89 @@ _ONE_DRIFT = 0.1  # how far one job's share may be from the machine's
 _DOUBT = 3  # endings of jobs nobody had seen: what it takes to believe that they last about as long as one another
 _SHORTEST = 1e-6  # seconds a job is taken to last at least, so that shares of it can be said
 _MARGIN = 1.65  # standard deviations on either side: nine times in ten it is within
+_NO_PAUSE = 1.0  # seconds; what lasts longer is no pause between two scripts but the end of a worker, or of a session
 _OF_SEVERAL = 0.6  # standard deviations by which the last of a few jobs is later than the one expected to be last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How runs go.
+
+    `between`: seconds between two scripts on one worker; `apart`: between the first scripts of one worker and of the
+    next; `factor`: how many times their usual time scripts take.
+    """
+
+    between: float = 0.0
+    apart: float = 0.0
+    factor: float = 1.0
+
+
+class Paces:
+    """How runs went, by their number of workers: more of them wait for one another, and for the processors."""
+
+    def __init__(
+        self,
+        runs: Iterable[tuple[int, Sequence[tuple[str, int, float, float]]]] = (),
+        usual: Mapping[str, float] | None = None,
+    ) -> None:
+        """`runs`: the workers of each, and its attempts by their start: job, worker, when it began, seconds.
+
+        `usual` are the seconds that each job is expected to take. The sum of many medians is not what they take
+        together: a few that take longer than usual outweigh all that do not.
+        """
+        from statistics import median  # takes as long to import as a script to start, and most commands need none
+
+        found: dict[int, list[Pace]] = {}
+        for workers, attempts in runs:
+            found.setdefault(workers, []).append(_pace(attempts, usual or {}))
+        self._paces = {
+            workers: Pace(
+                between=median(p.between for p in paces),
+                apart=median(p.apart for p in paces),
+                factor=median(p.factor for p in paces),
+            )
+            for workers, paces in found.items()
+        }
+
+    def of(self, workers: int) -> Pace:
+        """For so many workers; if no run had as many, as with the nearest number that one had."""
+        if not self._paces:
+            return Pace()
+        return self._paces[min(self._paces, key=lambda number: (abs(number - workers), number))]
+
+
+def _pace(attempts: Sequence[tuple[str, int, float, float]], usual: Mapping[str, float]) -> Pace:
+    ends: dict[int, float] = {}
+    firsts: list[float] = []
+    between = []
+    took = expected = 0.0
+    for job, worker, began, seconds in attempts:
+        if worker in ends and began - ends[worker] < _NO_PAUSE:
+            between.append(max(0.0, began - ends[worker]))
+        elif worker not in ends:
+            firsts.append(began)
+        ends[worker] = began + seconds
+        if job in usual:
+            took, expected = took + seconds, expected + usual[job]
+    return Pace(
+        between=sum(between) / len(between) if between else 0.0,
+        apart=min(_NO_PAUSE, max(0.0, firsts[-1] - firsts[0]) / (len(firsts) - 1)) if len(firsts) > 1 else 0.0,
+        factor=took / expected if took and expected else 1.0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Makespan:
-    """Seconds from the first script's start to the last one's end on so many workers, and the least any order needs."""
+    """Seconds from the first script's start to the last one's end on so many workers, and the least any order needs.
+
+    Both count what lies between two scripts on one worker, the first also what lies between the workers' starts.
+    """
 
     workers: int
     seconds: float
     bound_seconds: float
+    between_seconds: float
+    apart_seconds: float
 
 
 def makespan(
@@ -37,6 +110,7 @@ def makespan(
     *,
     order: Order = Order.LONGEST,
     seed: int = 0,
+    pace: Pace = Pace(),
 ) -> Makespan | None:
     """Let the plan hand the jobs out in a time that does not pass; None when no duration is known at all.
 
@@ -44,7 +118,7 @@ def makespan(
     >>> makespan(jobs, {"a": 1.0, "b": 2.0, "c": 2.5}, 2).seconds
     3.0
     """
-    plan = Plan(jobs, durations=durations, order=order, seed=seed)
+    plan = Plan(jobs, durations=durations, order=order, seed=seed, workers=workers)
     taken: dict[str, float] = {}
     running: list[tuple[float, str]] = []
     now = 0.0
@@ -53,15 +127,23 @@ def makespan(
             seconds = plan.estimate(spec.name)
             if seconds is None:
                 return None
-            taken[spec.name] = seconds
-            heapq.heappush(running, (now + seconds, spec.name))
+            taken[spec.name] = seconds = seconds * pace.factor
+            pause = pace.between if len(taken) > workers else pace.apart * (len(taken) - 1)
+            heapq.heappush(running, (now + pause + seconds, spec.name))
         if not running:
             break
         now = running[0][0]
         while running and running[0][0] == now:  # all that end at once, before anything takes their place
             plan.finished(heapq.heappop(running)[1], passed=True)
-    bound = max(plan.longest_chain(taken), sum(taken.values()) / workers)
-    return Makespan(workers=workers, seconds=now, bound_seconds=bound)
+    pauses = pace.between * max(0, len(taken) - workers)
+    bound = max(plan.longest_chain(taken), (sum(taken.values()) + pauses) / workers)
+    return Makespan(
+        workers=workers,
+        seconds=now,
+        bound_seconds=bound,
+        between_seconds=pace.between,
+        apart_seconds=pace.apart,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +217,7 @@ class Outlook:
 
     def remaining(self, now: float) -> Remaining | None:
         """The time left, None when there is nothing to go by."""
-        if (self._unknown or self._running.keys() - self._known.keys()) and not self._has_basis():
+        if (self._unknown or any(job not in self._known for job in self._running)) and not self._has_basis():
             return None
         drift, drift_error = self._drift(now)
         mean, error, mean_error = self._stranger(now, drift)

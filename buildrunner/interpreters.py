@@ -61,6 +61,16 @@ def command_for(path: str, python: str) -> tuple[str, ...]:
 
     A program that is not installed is returned by its bare name: starting it is that job's error.
     """
+    return _one(_command_for(path, python))
+
+
+@cache
+def _one(command: tuple[str, ...]) -> tuple[str, ...]:
+    """The same, and one object for all of very many scripts."""
+    return command
+
+
+def _command_for(path: str, python: str) -> tuple[str, ...]:
     suffix = os.path.splitext(path)[1]
     if suffix == ".py":
         return (python,)

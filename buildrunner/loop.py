@@ -392,7 +392,8 @@ class Loop:
             if name := self._current.get(attempt):
                 number = self._jobs[name].attempts
                 self._take_receipt(
-                    Receipt(attempt=attempt, job=name, number=number, worker=worker, mode="cold",
+                    Receipt(attempt=attempt, job=name, number=number, worker=worker,
+                            mode="cold" if self._run.options.get("mode") == "cold" else "warm",
                             outcome=Outcome.LOST, error=why)
                 )  # fmt: skip
 

@@ -11,15 +11,18 @@ do not (headers, the directory, the comment itself), so `verify` finds one flipp
 
 import errno
 import hashlib
-import io
 import json
 import os
+import sqlite3
 import stat
 import struct
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any
 
 from buildrunner import destination
@@ -27,6 +30,7 @@ from buildrunner.errors import NotAPackage, PackageError
 from buildrunner.job import Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.naming import display, file_name
+from buildrunner.packing import Contents, Directory, Entry, NoNames, document, file_item, laid_out, members, put
 from buildrunner.regular import open_regular
 from buildrunner.reports.words import command
 from buildrunner.summary import run_document, some, stamp
@@ -41,16 +45,6 @@ _DOS_EPOCH = 315532800  # 1980-01-01, before which a zip knows no time
 _DOS_END = 4354819198  # 2107-12-31 23:59:58, its last
 _LEVEL = 6
 _CHUNK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    """A file to be packaged: its name in the zip, where it lies, and what was found there."""
-
-    name: str
-    path: str
-    size: int
-    sha256: str
 
 
 def check_destination(path: str, *, instead: str = "") -> None:
@@ -75,15 +69,20 @@ def package(
     """
     folder = os.path.join(run.options["directory"], run.options["output"])
     try:
-        entries, rows, changed, gone = _collect(reader, run, folder)
-        if whole and gone:
-            raise PackageError(
-                f"cannot make the zip {display(path)}: {len(gone)} of the run's files are gone, {display(gone[0])} for "
-                "one; run it again"
-            )
-        manifest = _manifest(run, rows, entries)
-        report = _json(_report(reader, run)) if with_report else None
-        digest, count = _write(path, entries, manifest, report)
+        with closing(Contents()) as contents:
+            changed, gone = _collect(reader, run, folder, contents)
+            if whole and gone:
+                raise PackageError(
+                    f"cannot make the zip {display(path)}: {len(gone)} of the run's files are gone, {display(gone[0])} "
+                    "for one; run it again"
+                )
+            report = _report(reader, run) if with_report else None
+            digest, count = _write(path, contents, report)
+    except sqlite3.Error as exc:
+        raise PackageError(
+            f"cannot make the zip {display(path)}: no room to sort what goes into it ({exc}); TMPDIR names another "
+            f"folder for temporary files, then `{command(run, 'package')}`"
+        ) from exc
     except OSError as exc:
         where = f" ({display(os.fsdecode(exc.filename))})" if exc.filename else ""
         raise PackageError(
@@ -110,15 +109,11 @@ def _remedy(exc: OSError, run: RunRow) -> str:
     return f"the results are recorded: see to that, then `{command(run, 'package')}`, or {elsewhere}"
 
 
-def _collect(
-    reader: Reader, run: RunRow, folder: str
-) -> tuple[list[_Entry], list[dict[str, Any]], list[str], list[str]]:
+def _collect(reader: Reader, run: RunRow, folder: str, contents: Contents) -> tuple[list[str], list[str]]:
     """Hash everything that goes in; the manifest comes first, so this is a pass of its own.
 
-    Also returned are the paths of what is not as its script left it: changed, and gone.
+    Returned are the paths of what is not as its script left it: changed, and gone.
     """
-    entries: list[_Entry] = []
-    rows: list[dict[str, Any]] = []
     changed: list[str] = []
     gone: list[str] = []
     for row in reader.results(run):
@@ -128,7 +123,7 @@ def _collect(
             logs[stream] = None
             source = os.path.join(folder, name)
             try:
-                entries.append(_entry(name, source))
+                contents.add(_entry(name, source))
                 logs[stream] = name
             except FileNotFoundError:
                 if row.outcome not in (None, Outcome.SPAWN_ERROR, Outcome.LOST):
@@ -144,22 +139,20 @@ def _collect(
                 continue
             if entry.sha256 != output.sha256:
                 changed.append(source)
-            entries.append(entry)
+            contents.add(entry)
             outputs.append({"path": output.path, "file": name})
-        rows.append(_manifest_row(row, logs, outputs))
-    entries.sort(key=lambda e: e.name.encode())
-    rows.sort(key=lambda r: os.fsencode(r["name"]))
-    return entries, rows, changed, gone
+        contents.add_result(row.name, _manifest_row(row, logs, outputs))
+    return changed, gone
 
 
-def _entry(name: str, path: str) -> _Entry:
+def _entry(name: str, path: str) -> Entry:
     digest, size = hashlib.sha256(), 0
     with open_regular(path) as file:
         end = os.fstat(file.fileno()).st_size  # somebody may go on writing faster than this reads
         while chunk := file.read(min(_CHUNK, end - size)):
             digest.update(chunk)
             size += len(chunk)
-    return _Entry(name=name, path=path, size=size, sha256=digest.hexdigest())
+    return Entry(name, path, size, digest.hexdigest())
 
 
 def _manifest_row(row: ResultRow, logs: dict[str, str | None], outputs: list[dict[str, str]]) -> dict[str, Any]:
@@ -176,50 +169,40 @@ def _manifest_row(row: ResultRow, logs: dict[str, str | None], outputs: list[dic
     }
 
 
-def _manifest(run: RunRow, rows: list[dict[str, Any]], entries: list[_Entry]) -> bytes:
+def _manifest(contents: Contents) -> Iterator[str]:
     """Nothing in it changes by itself: no ids, times, workers or absolute paths."""
-    return _json(
-        {
-            "schema": SCHEMA,
-            "results": rows,
-            "files": {e.name: {"size": e.size, "sha256": e.sha256} for e in entries},
-        }
-    )
+    files = map(file_item, contents.files())
+    return document({"schema": SCHEMA, "results": members("[]", contents.results()), "files": members("{}", files)})
 
 
-def _report(reader: Reader, run: RunRow) -> dict[str, Any]:
-    document = run_document(reader, run)
-    document["results"] = list(document["results"])
-    document["packaged"] = stamp(time.time())
-    return document
+def _report(reader: Reader, run: RunRow) -> Iterator[str]:
+    fields = run_document(reader, run)
+    fields["results"] = members("[]", map(laid_out, fields["results"]))
+    fields["packaged"] = stamp(time.time())
+    return document(fields)
 
 
-def _json(data: object) -> bytes:
-    # Not json.dumps, which holds all of its pieces at once: of 100,000 scripts they are 300 MiB.
-    whole = io.BytesIO()
-    text = io.TextIOWrapper(whole, encoding="ascii", newline="\n")
-    json.dump(data, text, indent=1)
-    text.write("\n")
-    text.flush()
-    return whole.getvalue()
-
-
-def _write(path: str, entries: list[_Entry], manifest: bytes, report: bytes | None) -> tuple[str, int]:
-    when = _entry_time()
+def _write(path: str, contents: Contents, report: Iterator[str] | None) -> tuple[str, int]:
+    make = partial(_info, when=_entry_time())
+    folder = os.path.dirname(os.path.realpath(path))
     with destination.replacing(path) as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
-            archive.writestr(_info(MANIFEST, when), manifest)
+        with (
+            tempfile.TemporaryFile(dir=folder) as directory,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive,
+        ):
+            archive.filelist = written = Directory(directory, make)
+            archive.NameToInfo = NoNames()
+            put(archive, make(MANIFEST), _manifest(contents), folder=folder)
             if report is not None:
-                archive.writestr(_info(REPORT, when), report)
-            for entry in entries:
-                _add(archive, entry, when)
+                put(archive, make(REPORT), report, folder=folder)
+            for entry in contents.files():
+                _add(archive, make(entry.name), entry)
         digest = _seal(file)
-    return digest, len(entries) + 1 + (report is not None)
+    return digest, len(written)
 
 
-def _add(archive: zipfile.ZipFile, entry: _Entry, when: tuple[int, int, int, int, int, int]) -> None:
+def _add(archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: Entry) -> None:
     digest, left = hashlib.sha256(), entry.size + 1  # one byte more tells that it has grown
-    info = _info(entry.name, when)
     info.file_size = entry.size
     with (
         open_regular(entry.path) as source,

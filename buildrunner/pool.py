@@ -22,19 +22,25 @@ from typing import Any
 from buildrunner import groups
 from buildrunner.errors import LedgerError, PoolError, ReceiptError
 from buildrunner.job import Assignment
+from buildrunner.preloading import Preloading
 from buildrunner.processes import Orphans, kill_attempts
 from buildrunner.receipt import Receipt
 from buildrunner.regular import open_regular
+from buildrunner.run import fork, warm
 from buildrunner.run import worker as worker_program
 from buildrunner.run.pidfd import open_pidfd
 from buildrunner.run.wire import parse_journal_line
 
 WORKER_PROGRAM = os.path.abspath(worker_program.__file__)
+WARM_PROGRAM = os.path.abspath(warm.__file__)
+SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
+_OWN_LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _QUICK_DEATH = 1.0  # seconds; a worker that dies sooner than this after its start made no progress
 _QUICK_DEATHS_ALLOWED = 5
 _CLOSE_SECONDS = 5.0
 _LINGER = 0.08  # seconds
 _MOST_EVENTS = 256
+_TITLE = " " * 512  # room in a warm worker's arguments for the command lines of its scripts
 _CALLERS = object()  # marks a descriptor that the pool only watches
 
 
@@ -74,7 +80,10 @@ PoolEvent = Received | Returned | Died
 class _Worker:
     """The server's end of one worker."""
 
-    def __init__(self, number: int, pid: int, connection: Connection, journal: str, groups: Sequence[str]) -> None:
+    def __init__(
+        self, number: int, pid: int, connection: Connection, journal: str, groups: Sequence[str], warm: bool
+    ) -> None:
+        self.warm = warm
         self.number = number
         self.pid = pid
         self.pidfd = open_pidfd(pid)
@@ -85,6 +94,8 @@ class _Worker:
         self.outstanding: list[str] = []
         self.since = self.started  # when the attempt it should be at began, as far as the server knows
         self.recalled = False
+        self.importing: str | None = None  # the module it is at, before it serves
+        self.has_refused = False  # a module, and cannot go on with what that has done
 
 
 class WorkerPool:
@@ -93,7 +104,8 @@ class WorkerPool:
     `folder` takes journals and the workers' own error logs; its name is found in those of the control groups.
     `hello(worker)` returns what a worker is told once: `env` (the whole environment of its scripts), `cwd`, `ready`
     (see OutputFolder.ready), and `limits` where there are any: of memory and of a log, in bytes, each or None.
-    `own_process`: see processes.Orphans.
+    `own_process`: see processes.Orphans. `warm` is the Python whose scripts are started as forks of it; where it
+    cannot be shared, ordinary workers take its place. `preloading` is what that Python imports for them.
     """
 
     def __init__(
@@ -105,10 +117,17 @@ class WorkerPool:
         program: str = WORKER_PROGRAM,
         python: str = sys.executable,
         own_process: bool = False,
+        warm: str | None = None,
+        preloading: Preloading | None = None,
     ) -> None:
         self.size = size
         self._folder = folder
         self._hello = hello
+        self._warm = warm
+        self._preloading = preloading or Preloading()
+        self._why_cold: str | None = None
+        if warm and sys.getfilesystemencoding() != "utf-8":
+            self._give_up_warm("file names are not read as UTF-8")
         self._argv = [python, "-I", "-S", program]
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, _Worker] = {}
@@ -182,8 +201,12 @@ class WorkerPool:
 
     def stop(self, grace: float) -> None:
         """End what runs (TERM, then KILL after `grace` seconds; KILL at once when 0); the rest comes back."""
+        self._preloading.stop()
         for w in self._workers.values():
-            if w.outstanding:
+            if w.importing:
+                w.importing, w.has_refused = None, True  # it has started nothing, and hears nothing
+                os.kill(w.pid, signal.SIGKILL)
+            elif w.outstanding:
                 w.recalled = True
                 self._tell(w, ("stop", grace))
                 os.kill(w.pid, signal.SIGCONT)  # a stopped worker would hear nothing
@@ -264,34 +287,69 @@ class WorkerPool:
         ours, theirs = socket.socketpair()
         self._born += 1
         stem = os.path.join(self._folder, f"worker-{self._born}")
-        log = (os.POSIX_SPAWN_OPEN, 2, stem + ".err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        hello = {"limits": (None, None), "why_cold": self._why_cold, **self._hello(number)}
+        pid = self._spawn_warm(theirs.fileno(), stem, hello["env"]) if self._warm else None
+        is_warm = pid is not None
+        if pid is None:
+            pid = self._spawn(theirs.fileno(), stem)
+        theirs.close()
+        if self._orphans:
+            self._orphans.expect(pid)
+        # Before the worker hears of anything to do, so that all its scripts are born there; meanwhile it gets ready.
+        own, limited = self._make_groups(pid, hello["limits"][0])
+        w = _Worker(
+            number, pid, Connection(ours.detach()), stem + ".journal", [g for g in (own, limited) if g], is_warm
+        )
+        self._workers[number] = w
+        self._selector.register(w.connection, selectors.EVENT_READ, w)
+        if w.pidfd is not None:
+            self._selector.register(w.pidfd, selectors.EVENT_READ, w)
+        self._tell(w, {"worker": number, "journal": w.journal, "groups": (own, limited), **hello})
+
+    def _spawn(self, queue: int, stem: str) -> int:
         try:
-            pid = os.posix_spawn(
+            return os.posix_spawn(
                 self._argv[0],
                 self._argv,
                 os.environ,
                 file_actions=[
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
-                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 1),
-                    log,
+                    (os.POSIX_SPAWN_DUP2, queue, 0),
+                    (os.POSIX_SPAWN_DUP2, queue, 1),
+                    (os.POSIX_SPAWN_OPEN, 2, stem + ".err", _OWN_LOG, 0o600),
                 ],
                 setsid=True,  # the terminal's Ctrl-C is for the server to act on
                 setsigdef=[signal.SIGCHLD],  # ignored, it would take the scripts' endings away
             )
         except OSError as exc:
             raise PoolError(f"cannot start a worker ({self._argv[0]}): {exc.strerror}") from exc
-        theirs.close()
-        if self._orphans:
-            self._orphans.expect(pid)
-        # Before the worker hears of anything to do, so that all its scripts are born there; meanwhile it gets ready.
-        hello = {"limits": (None, None), **self._hello(number)}
-        own, limited = self._make_groups(pid, hello["limits"][0])
-        w = _Worker(number, pid, Connection(ours.detach()), stem + ".journal", [g for g in (own, limited) if g])
-        self._workers[number] = w
-        self._selector.register(w.connection, selectors.EVENT_READ, w)
-        if w.pidfd is not None:
-            self._selector.register(w.pidfd, selectors.EVENT_READ, w)
-        self._tell(w, {"worker": number, "journal": w.journal, "groups": (own, limited), **hello})
+
+    def _spawn_warm(self, queue: int, stem: str, env: dict[str, str]) -> int | None:
+        """Start a worker just as a script would be; None where its Python cannot be started at all."""
+        assert self._warm
+        # It must not have more open than a script: what we inherited ourselves is no business of theirs.
+        inherited = [fd for fd in _descriptors() if fd > warm.QUEUE and os.get_inheritable(fd)]
+        try:
+            return os.posix_spawn(
+                self._warm,
+                [self._warm, WARM_PROGRAM, _TITLE, *self._preloading.words()],
+                env | {"BUILDRUNNER_ATTEMPT_ID": fork.PLACEHOLDER},
+                file_actions=[
+                    *((os.POSIX_SPAWN_CLOSE, fd) for fd in inherited),
+                    (os.POSIX_SPAWN_DUP2, queue, warm.QUEUE),
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, stem + ".out", _OWN_LOG, 0o600),
+                    (os.POSIX_SPAWN_OPEN, 2, stem + ".err", _OWN_LOG, 0o600),
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=SIGNALS,
+            )
+        except OSError as exc:
+            self._give_up_warm(f"{self._warm} cannot be started: {exc.strerror}")
+            return None
+
+    def _give_up_warm(self, why: str) -> None:
+        self._warm, self._why_cold = None, why
 
     def _make_groups(self, pid: int, memory: int | None) -> tuple[str | None, str | None]:
         """A control group around a new worker, and one for its scripts when their memory is limited, where possible."""
@@ -316,6 +374,8 @@ class WorkerPool:
         try:
             verb, content = marshal.loads(w.connection.recv_bytes())
             receipt = Receipt.from_wire(content) if verb == "receipt" else None
+            if verb == "preload":
+                self._preload(w, *content)
         except (EOFError, OSError):
             return False
         except (ValueError, TypeError, ReceiptError):  # none of its own words: a script got hold of its queue
@@ -335,7 +395,12 @@ class WorkerPool:
             raise LedgerError(f"{content}; make room, then `buildrunner resume`")
         return True
 
-    def _bury(self, w: _Worker, events: list[PoolEvent]) -> Died:
+    def _preload(self, w: _Worker, module: str, seconds: float | None, why: str | None, *more: Any) -> None:
+        w.importing = module if seconds is None else None
+        w.has_refused = why is not None
+        self._preloading.note(module, seconds, why, *more)
+
+    def _bury(self, w: _Worker, events: list[PoolEvent]) -> Died | Returned:
         """Take in what a dead worker still said and wrote, end what it left running, start another."""
         try:
             while w.connection.poll(0):
@@ -343,7 +408,8 @@ class WorkerPool:
                     break
         except OSError:
             pass
-        made_way = os.waitstatus_to_exitcode(os.waitpid(w.pid, 0)[1]) == worker_program.MADE_WAY
+        status = os.waitstatus_to_exitcode(os.waitpid(w.pid, 0)[1])
+        made_way = status == worker_program.MADE_WAY
         if self._orphans:
             self._orphans.forget(w.pid)
         ended = self._forget(w)
@@ -356,8 +422,18 @@ class WorkerPool:
         lost = tuple(a for a in w.outstanding if a in journal.started)
         returned = tuple(a for a in w.outstanding if a not in journal.started)
         kill_attempts(lost)
-        if not lost and (kill_attempts(returned[:1]) or ended):  # it did start: a script can spoil its worker's journal
+        is_early = w.importing is not None or w.has_refused
+        if not (lost or is_early) and (kill_attempts(returned[:1]) or ended):  # it did start: a script can spoil that
             lost, returned = returned[:1], returned[1:]
+        if w.warm and not (journal.started or lost) and not os.path.exists(w.journal):  # it never heard of anything
+            if w.importing:
+                self._preloading.died(w.importing, status)
+            elif not w.has_refused:
+                self._give_up_warm(
+                    _last_line(f"{w.journal.removesuffix('journal')}err") or f"its Python ended with {status}"
+                )
+            self._start_worker(w.number)
+            return Returned(worker=w.number, attempts=returned)
         if not (journal.started or lost) and time.monotonic() - w.started < _QUICK_DEATH:
             self._quick_deaths += 1
             if self._quick_deaths > _QUICK_DEATHS_ALLOWED:
@@ -396,6 +472,23 @@ class Journal:
     started: frozenset[str]
     receipts: tuple[Receipt, ...]
     groups: tuple[str, ...] = ()
+
+
+def _descriptors() -> list[int]:
+    found = []
+    with suppress(OSError):
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError):
+                os.fstat(int(name))  # not the one of looking
+                found.append(int(name))
+    return found
+
+
+def _last_line(path: str) -> str:
+    """The last words of a worker."""
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return (file.read().strip().splitlines() or [""])[-1]
+    return ""
 
 
 def read_journal(path: str) -> Journal:

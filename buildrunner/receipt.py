@@ -14,6 +14,8 @@ from typing import Any
 from buildrunner.errors import ReceiptError
 from buildrunner.job import Outcome
 
+_LATE: tuple[Any, ...] = ((), None)  # what is left out at a receipt's end
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFile:
@@ -33,7 +35,7 @@ class Receipt:
     set of any one of those processes; None where it cannot be known because it stayed below the worker's own.
     `exit_code` is None when a signal ended it, `signal` is None when none did. `skipped_outputs` are things in
     the output folder that are no regular files. `truncated` names each log whose middle was cut out, with the
-    bytes that are gone.
+    bytes that are gone. `why_cold` is why it ran `cold` where others of its run were started `warm`.
     """
 
     attempt: str
@@ -52,6 +54,7 @@ class Receipt:
     skipped_outputs: tuple[str, ...] = ()
     error: str | None = None
     truncated: tuple[tuple[str, int], ...] = ()
+    why_cold: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -64,7 +67,9 @@ class Receipt:
         try:
             (attempt, job, number, worker, mode, outcome, exit_code, signal, started, seconds, cpu_seconds,
              max_rss_bytes, outputs, skipped_outputs, error, *late) = values  # fmt: skip
-            [truncated] = late or [()]
+            truncated, why_cold = [*late, *_LATE[len(late) :]]
+            if not isinstance(why_cold, str | None):
+                raise TypeError(why_cold)
             return cls(
                 attempt=attempt,
                 job=job,
@@ -82,6 +87,7 @@ class Receipt:
                 skipped_outputs=skipped_outputs or (),
                 error=error,
                 truncated=tuple((stream, int(count)) for stream, count in truncated) if truncated else (),
+                why_cold=why_cold,
             )
         except (TypeError, ValueError) as exc:
             raise ReceiptError(f"a worker sent something that is no receipt: {exc}") from exc
@@ -94,6 +100,8 @@ class Receipt:
             tuple((o.path, o.size, o.sha256) for o in self.outputs) if self.outputs else (),
             self.skipped_outputs, self.error,
         )  # fmt: skip
+        if self.why_cold:
+            return (*values, self.truncated, self.why_cold)
         return (*values, self.truncated) if self.truncated else values
 
     def checksum(self) -> str:

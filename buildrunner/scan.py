@@ -65,7 +65,8 @@ def scan(
                 )
         else:
             scripts.append(_single(target))
-    _refuse_twins(scripts)
+    if len(targets) > 1:
+        _refuse_twins(scripts)
     if not scripts:
         where = ", ".join(display(t) for t in targets)
         below = "" if recursive else " (not in folders below it; -r/--recursive does)"

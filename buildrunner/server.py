@@ -149,7 +149,8 @@ class BuildServer:
             )
             ids = ledger.job_ids(run)
             jobs = [(ids[spec.name], files[spec.name], Job(spec=spec)) for spec in batch.jobs]
-            plan = Plan(batch.jobs, durations=choice.durations, order=options.order, seed=run.id)
+            del ids, files  # of very many scripts they would be held to the end
+            plan = Plan(batch.jobs, durations=choice.durations, order=options.order, seed=run.id, workers=run.workers)
             summary = self._session(ledger, run).carry_out(folder, plan, jobs, choice.past)
             if batch.passed_over:
                 summary = replace(summary, notices=(*summary.notices, batch.passed_over))
@@ -237,6 +238,7 @@ class BuildServer:
                 order=self._options.order,
                 seed=run.id,
                 taken=set(before.running.values()),
+                workers=run.workers,
             )
             return self._session(ledger, run).carry_out(folder, plan, jobs, past, before, changes)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from buildrunner import adoption, assignments
+from buildrunner import adoption, assignments, preloading
 from buildrunner.changes import Changes
 from buildrunner.config import Options
 from buildrunner.control import Control
@@ -56,6 +56,7 @@ class Session:
         self._signals = signals
         self._began = began
         self._notices: tuple[str, ...] = ()
+        self._preloading = preloading.Preloading()
 
     def carry_out(
         self,
@@ -89,11 +90,15 @@ class Session:
         told = changes.notices() if changes else ()
         self._notices += told
         before = wall_seconds(self._ledger, self._run) if resumed else 0.0
-        self._begin({job.spec.name: file for _, file, job in jobs}, resumed=resumed)
+        files = {job.spec.name: file for _, file, job in jobs} if self._delivery.events else {}
+        self._begin(files, resumed=resumed)
+        del files  # of very many scripts it would be held to the end
         journals = folder_of_journals(self._ledger.state, self._run.name)
         journals.mkdir(parents=True, exist_ok=True)
         strays = Strays(self._run.options["directory"], self._options, [job.spec for _, _, job in jobs])
         edits = Edits(self._run.options["directory"], [job.spec for _, _, job in jobs])
+        if self._options.preload:
+            self._preloading = preloading.of(self._options, self._run, [job.spec for _, _, job in jobs], self._ledger)
         pool = self._make_pool(folder, journals)
         control = self._open_control()
         workplace = Workplace(self._run, folder)
@@ -119,6 +124,7 @@ class Session:
                 pool.close()
             self._record_end(loop, before)
             loop.answer_all()
+        self._notices += self._preloading.notices(self._options.preload)
         self._notices += strays.notices() + edits.notices(self._ledger, self._run)
         self._notices += not_packaged(self._ledger, self._run) + truncated(self._ledger, self._run)
         try:
@@ -176,7 +182,14 @@ class Session:
             }
 
         own_process = self._signals.handled  # whoever hands over its signals is the command, not a program around this
-        return WorkerPool(run.workers, folder=str(journals.absolute()), hello=hello, own_process=own_process)
+        return WorkerPool(
+            run.workers,
+            folder=str(journals.absolute()),
+            hello=hello,
+            own_process=own_process,
+            warm=run.python if self._options.mode != "cold" else None,
+            preloading=self._preloading,
+        )
 
     def _open_control(self) -> Control | None:
         """What other terminals can ask through, where there is such a thing to be had."""
@@ -254,6 +267,9 @@ class Session:
             session=None,
             exit_code=self._exit_code(loop),
         )
+        if found := self._preloading.to_record():
+            self._record(preloads=found)
+        self._ledger.sum_up(self._run)
 
     def _exit_code(self, loop: Loop) -> int:
         if loop.fault:

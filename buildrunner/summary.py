@@ -11,9 +11,8 @@ from typing import Any
 from buildrunner.errors import LedgerError, UsageError
 from buildrunner.forecast import Outlook, Remaining
 from buildrunner.job import FINAL_STATES, JobState
-from buildrunner.ledger import AttemptRow, Ledger, Reader, ResultRow, RunRow, journals, spec_from_json
+from buildrunner.ledger import AttemptRow, Ledger, Reader, ResultRow, RunRow, journals
 from buildrunner.naming import display
-from buildrunner.plan import Plan
 from buildrunner.receipt import Receipt
 from buildrunner.speedup import Parallelism, parallelism
 
@@ -119,19 +118,9 @@ def exit_code(reader: Reader, run: RunRow) -> int:
 
 def speed(reader: Reader, run: RunRow) -> Parallelism:
     """The run's times; of one that goes on, as they are now."""
-    seconds, after = {}, []
-    for name, spec, total in reader.totals_by_job(run):
-        seconds[name] = total
-        if '"after"' in spec:
-            after.append(spec_from_json(name, spec))
-    longest = max(seconds.values(), default=0.0)
-    if after:
-        names = {spec.name: spec for spec in after}
-        longest = Plan([names.get(n) or spec_from_json(n, "{}") for n in seconds]).longest_chain(seconds)
+    total, longest = reader.script_seconds(run)
     now = reader.now() if real_state(reader, run) == "running" else None
-    return parallelism(
-        wall=wall_seconds(reader, run, now), total=sum(seconds.values()), longest_chain=longest, jobs=run.jobs
-    )
+    return parallelism(wall=wall_seconds(reader, run, now), total=total, longest_chain=longest, jobs=run.jobs)
 
 
 def wall_seconds(reader: Reader, run: RunRow, now: float | None = None) -> float:
@@ -295,6 +284,12 @@ def results(reader: Reader, run: RunRow) -> Iterator[ResultRow]:
         yield _shown(row, at_work)
 
 
+def slowest(reader: Reader, run: RunRow, number: int) -> list[ResultRow]:
+    """So many rows of jobs that took longest, after those that failed, in the same way."""
+    at_work = _at_work(reader, run)
+    return [_shown(row, at_work) for row in reader.slowest(run, number)]
+
+
 def shown(reader: Reader, run: RunRow, row: ResultRow) -> ResultRow:
     """One job's row in the same way."""
     return _shown(row, _at_work(reader, run))
@@ -347,6 +342,7 @@ def attempt_document(
         "skipped_outputs": [output_path(run, file, path) for path in end.skipped_outputs],
         "truncated": dict(end.truncated),
         "error": end.error,
+        "why_cold": end.why_cold,
     }
 
 

@@ -93,6 +93,16 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
+class Modules(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Names of modules from texts like `numpy,scipy.linalg`."""
+
+    name = "modules"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names; whether they are any is checked with the other options."""
+        return value if isinstance(value, tuple) else tuple(name.strip() for name in str(value).split(","))
+
+
 class Jobs(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A number of workers, or `auto` for None."""
 

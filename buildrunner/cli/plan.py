@@ -54,6 +54,7 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
     from buildrunner.changes import compare
     from buildrunner.choice import Choice, choose
     from buildrunner.errors import NothingLeft, UsageError
+    from buildrunner.forecast import Paces
     from buildrunner.interpreters import choose_python
     from buildrunner.job import FINAL_STATES
     from buildrunner.ledger import Reader, journals
@@ -66,6 +67,7 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
     batch = make_batch(options, python)
     state = Path(options.state)
     elsewhere: str | None = None
+    paces = Paces()
     there = any((state / name).exists() for name in ("ledger.db", "ledger.db-wal")) or journals.listed(state)
     reader = Reader.open(state) if there else None
     try:
@@ -88,7 +90,9 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
             choice = Choice(batch=replace(batch, jobs=jobs), past=past, words=words)
         else:
             choice = choose(reader, options, batch)
-        if reader and not choice.past:
+        if reader and choice.past:
+            paces = Paces(reader.recent_attempts(batch.key, options.args), choice.durations)
+        elif reader:
             elsewhere = reader.namesake(batch.key)
     except NothingLeft as exc:
         if not as_json:
@@ -100,6 +104,6 @@ def show(options: Any, as_json: bool, verbose: bool, *, resume: bool = False) ->
     if as_json:
         from buildrunner.cli.out import print_document
 
-        print_document(plan_document(choice, options, python))
+        print_document(plan_document(choice, options, paces, python))
     else:
-        print_plan(console(), choice, options, python, why, elsewhere=elsewhere, verbose=verbose)
+        print_plan(console(), choice, options, paces, python, why, elsewhere=elsewhere, verbose=verbose)

@@ -14,6 +14,7 @@ import click
 from buildrunner.cli import streams
 from buildrunner.cli.options import (
     Duration,
+    Modules,
     Size,
     WithScriptArguments,
     batch_options,
@@ -42,9 +43,17 @@ from buildrunner.plan import Order
 @option(
     "--mode",
     type=click.Choice(MODES),
-    default="cold",
+    default="auto",
     show_default=True,
-    help="cold: every script in an interpreter of its own.",
+    help="cold: every script in an interpreter that is started for it. warm: scripts are forks of an interpreter that "
+    "has started already, and those that cannot be are cold. auto: the same.",
+)
+@option(
+    "--preload",
+    type=Modules(),
+    multiple=True,
+    metavar="MODULE",
+    help="Import this once for all warm scripts (repeatable, or with commas); auto: what pays, by earlier runs.",
 )
 @option(
     "--grace",
@@ -102,6 +111,7 @@ def command(
     order: str,
     fail_fast: bool,
     max_fail: int | None,
+    preload: tuple[tuple[str, ...], ...],
     if_changed: str,
     resume: bool,
     dry_run: bool,
@@ -128,6 +138,7 @@ def command(
         cwd=Cwd(cwd),
         order=Order(order),
         max_fail=1 if fail_fast and not nearer(ctx, "max_fail", "fail_fast") else max_fail,
+        preload=tuple(dict.fromkeys(name for names in preload for name in names)),
         if_changed=IfChanged(if_changed),
         args=ctx.meta.get(WithScriptArguments.KEY, ()),
         **settings,

@@ -14,7 +14,7 @@ from typing import Any
 from buildrunner.control import ADDRESS
 from buildrunner.errors import UsageError
 from buildrunner.job import Attempt, JobSpec, JobState
-from buildrunner.ledger import journals, place, store
+from buildrunner.ledger import figures, journals, place, store
 from buildrunner.ledger.lock import Lock
 from buildrunner.ledger.reader import Reader
 from buildrunner.ledger.rows import AttemptRow, Noted, ResultRow, RunRow, spec_from_json, spec_to_json
@@ -45,7 +45,7 @@ _ATTEMPT = _inserts("INSERT INTO attempts", "id", "job", "number", "worker", "sc
 _RECEIPT = _inserts(
     "INSERT OR IGNORE INTO receipts", "attempt", "job", "number", "worker", "mode", "outcome", "started", "seconds",
     "cpu_seconds", "checksum", "superseded", "exit_code", "max_rss", "outputs", "signal", "error", "skipped",
-    "truncated",
+    "truncated", "why_cold",
 )  # fmt: skip
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -179,7 +179,7 @@ class Ledger(Reader):
         values = (receipt.attempt, job, receipt.number, receipt.worker, receipt.mode, receipt.outcome.value,
                   receipt.started, receipt.seconds, receipt.cpu_seconds, receipt.checksum(), 0 if accepted else 1,
                   receipt.exit_code, receipt.max_rss_bytes, outputs, receipt.signal, to_sql_or_none(receipt.error),
-                  skipped, truncated)  # fmt: skip
+                  skipped, truncated, to_sql_or_none(receipt.why_cold))  # fmt: skip
         self._insert(_RECEIPT, values)
         return accepted == 1
 
@@ -204,6 +204,7 @@ class Ledger(Reader):
 
     def take_up(self, run: RunRow, jobs: Iterable[int]) -> None:
         """Let these jobs of a run that was broken off wait again; from now on it is not over."""
+        figures.drop(self.db, run.id)
         self.db.execute("UPDATE runs SET state = 'interrupted' WHERE id = ?", (run.id,))
         self.set_states(jobs, JobState.WAITING)
 
@@ -220,12 +221,18 @@ class Ledger(Reader):
 
     def set_run(self, run: RunRow, **columns: object) -> RunRow:
         """Change columns of a run's row, in a transaction of its own; returns the row as it is then."""
-        if isinstance(columns.get("archive"), dict):
-            columns["archive"] = json.dumps(columns["archive"])
+        for name in ("archive", "preloads"):
+            if isinstance(columns.get(name), dict):
+                columns[name] = json.dumps(columns[name])
         names = ", ".join(f"{name} = ?" for name in columns)
         with self.transaction():
             self.db.execute(f"UPDATE runs SET {names} WHERE id = ?", (*columns.values(), run.id))
         return self.run(run.name)
+
+    def sum_up(self, run: RunRow) -> None:
+        """Keep what a run comes to, now that its session has ended."""
+        with self.transaction():
+            figures.keep(self.db, run.id)
 
     def forget(self, keep: int, *, spare: Callable[[RunRow], bool] = lambda run: False) -> None:
         """Remove all but the newest runs and what belongs to them; their room in the file is used again.
@@ -245,6 +252,7 @@ class Ledger(Reader):
                 )
                 self.db.execute("DELETE FROM receipts WHERE job IN (SELECT id FROM jobs WHERE run = ?)", (run,))
                 self.db.execute("DELETE FROM jobs WHERE run = ?", (run,))
+                figures.drop(self.db, run)
                 self.db.execute("DELETE FROM runs WHERE id = ?", (run,))
         self.forget_journals()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from buildrunner.errors import LedgerError
 from buildrunner.job import JobState, Outcome
-from buildrunner.ledger import Reader, journals, spec_from_json, store
+from buildrunner.ledger import Reader, figures, journals, spec_from_json, store
 from buildrunner.ledger.rows import (
     RECEIPT_COLUMNS,
     UNREADABLE,
@@ -163,7 +163,7 @@ def _references(db: sqlite3.Connection) -> Iterator[Problem]:
 
 
 def _text(db: sqlite3.Connection) -> Iterator[Problem]:
-    for table in ("runs", "jobs", "attempts"):  # receipts have their checksum
+    for table in ("runs", "jobs", "attempts", "figures"):  # receipts have their checksum
         for key, *row in db.execute(f"SELECT * FROM {table}"):
             if any(isinstance(value, str) and not _is_utf8(value) for value in (key, *row)):
                 yield Problem(text=f"{table} {_short(key)} holds text that is not UTF-8")
@@ -320,6 +320,11 @@ def _receipts(db: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(**where, text=f"receipt {receipt.number} has another checksum than when it was recorded")
 
 
+def _figures(db: sqlite3.Connection) -> Iterator[Problem]:
+    for run, text in figures.wrong(db):
+        yield Problem(run=run, text=text)
+
+
 def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
@@ -338,4 +343,5 @@ _LOOKS: tuple[tuple[str, Callable[[sqlite3.Connection], Iterator[Problem]]], ...
     ("the jobs", _jobs),
     ("the attempts", _attempts),
     ("the receipts", _receipts),
+    ("the figures", _figures),
 )

@@ -7,12 +7,13 @@ import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import UNSPENT, JobState, Outcome, made_at
-from buildrunner.ledger import journals, lock, store
+from buildrunner.ledger import figures, journals, lock, store
 from buildrunner.ledger.rows import (
     ATTEMPTS,
     RESULTS,
@@ -23,6 +24,7 @@ from buildrunner.ledger.rows import (
     RunRow,
     decoding,
     noted_from_json,
+    parsed,
     result_row,
     run_row,
 )
@@ -30,6 +32,7 @@ from buildrunner.ledger.store import from_sql, to_sql
 from buildrunner.naming import bare, display
 
 _HISTORY_RUNS = 5  # of each job
+_ATTEMPTS_OF_A_RUN = 2000  # by which it is seen how a run went
 _HISTORY_RUNS_AT_MOST = 50  # looked through for them
 _LOOKED_UP = 500  # jobs; of a run's more than that all are read
 _UNSPENT = ", ".join(f"'{outcome}'" for outcome in sorted(UNSPENT))
@@ -107,6 +110,17 @@ class Reader:
         rows = self._query(f"SELECT {RUN_COLUMNS} FROM runs WHERE key = ? ORDER BY id DESC LIMIT 1", to_sql(key))
         return run_row(self.state, rows[0]) if rows else None
 
+    def preloads(self, python: str, run: RunRow | None = None) -> Iterator[dict[str, Any]]:
+        """What runs with a Python, or one run, found out about modules they imported for all scripts; newest first."""
+        only = "" if run is None else "AND id = ?"
+        rows = self._query(
+            f"SELECT preloads FROM runs WHERE python = ? AND preloads IS NOT NULL {only} ORDER BY id DESC LIMIT 20",
+            *([to_sql(python)] if run is None else [to_sql(python), run.id]),
+        )
+        for (text,) in rows:
+            if isinstance(found := parsed(text), dict):
+                yield found
+
     def files(self, run: RunRow) -> Iterator[str]:
         """Every job's file name."""
         for (file,) in self._rows("SELECT file FROM jobs WHERE run = ?", run.id):
@@ -148,6 +162,20 @@ class Reader:
         """Every job of a run, in the order in which they were added."""
         for row in self._rows(RESULTS + "ORDER BY j.id", run.id):
             yield result_row(row)
+
+    def failures(self, run: RunRow) -> Iterator[ResultRow]:
+        """The jobs of a run that failed, in the same order."""
+        for row in self._rows(RESULTS + "AND j.state = 'failed' ORDER BY j.id", run.id):
+            yield result_row(row)
+
+    def slowest(self, run: RunRow, number: int) -> list[ResultRow]:
+        """So many jobs that took longest, after those that failed; in the order in which they were added."""
+        which = (
+            "SELECT j.id FROM jobs j LEFT JOIN receipts r ON r.attempt = j.attempt WHERE j.run = ? "
+            "ORDER BY j.state = 'failed' DESC, coalesce(r.seconds, 0) DESC, j.id LIMIT ?"
+        )
+        rows = self._rows(RESULTS + f"AND j.id IN ({which}) ORDER BY j.id", run.id, run.id, number)
+        return [result_row(row) for row in rows]
 
     def result(self, run: RunRow, job: str) -> ResultRow:
         """One job by name, or by an unambiguous end of its name (`Prime.py` for `sub/Prime.py`)."""
@@ -205,31 +233,24 @@ class Reader:
 
     def counts(self, run: RunRow) -> dict[JobState, int]:
         """How many jobs are in each state."""
-        rows = self._query("SELECT state, count(*) FROM jobs WHERE run = ? GROUP BY state", run.id)
-        with decoding():
-            return {JobState(state): count for state, count in rows}
+        with self._asking():
+            kept = figures.kept(self.db, run.id)
+            return kept.states if kept else figures.states(self.db, run.id)
 
-    def totals_by_job(self, run: RunRow) -> Iterator[tuple[str, str, float]]:
-        """Each job's name, recorded spec, and the seconds of all its attempts that ended by themselves or their limit.
+    def script_seconds(self, run: RunRow) -> tuple[float, float]:
+        """The seconds of all attempts that ended by themselves or their limit, and those of the longest chain of jobs.
 
         What a stop or a worker's death cut off would not have been there, one after another.
         """
-        for name, spec, total in self._rows(
-            "SELECT j.name, j.spec, (SELECT total(seconds) FROM receipts "
-            f"WHERE job = j.id AND NOT superseded AND outcome NOT IN ({_UNSPENT})) FROM jobs j WHERE j.run = ?",
-            run.id,
-        ):
-            yield from_sql(name), spec, total
+        with self._asking():
+            kept = figures.kept(self.db, run.id)
+            return (kept.seconds, kept.longest) if kept else figures.times(self.db, run.id)
 
     def busy(self, run: RunRow) -> list[tuple[int, float]]:
         """Seconds each worker of the run spent on scripts."""
-        spent = dict(
-            self._query(
-                "SELECT r.worker, total(r.seconds) FROM receipts r JOIN jobs j ON j.id = r.job "
-                "WHERE j.run = ? AND r.worker IS NOT NULL AND NOT r.superseded GROUP BY r.worker",
-                run.id,
-            )
-        )
+        with self._asking():
+            kept = figures.kept(self.db, run.id)
+            spent = kept.busy if kept else figures.busy(self.db, run.id)
         return [(worker, spent.get(worker, 0.0)) for worker in range(max([run.workers, *(w + 1 for w in spent)]))]
 
     def last_end(self, run: RunRow) -> float | None:
@@ -316,6 +337,28 @@ class Reader:
                     wanted.discard(name)
         return seen
 
+    def recent_attempts(
+        self, key: str, args: tuple[str, ...]
+    ) -> Iterator[tuple[int, list[tuple[str, int, float, float]]]]:
+        """Of each of the last few runs of this target with these arguments: how many workers it had, and its attempts.
+
+        Of an attempt, in the order in which they began: job, worker, when it began (seconds since the epoch) and its
+        seconds. Of many only the first are read.
+        """
+        for run, workers in self._query(
+            "SELECT id, json_extract(options, '$.workers') FROM runs "
+            "WHERE key = ? AND args = ? ORDER BY id DESC LIMIT ?",
+            to_sql(key), json.dumps(args), _HISTORY_RUNS,
+        ):  # fmt: skip
+            rows = self._query(
+                "SELECT j.name, r.worker, r.started, r.seconds FROM receipts r JOIN jobs j ON j.id = r.job "
+                "WHERE j.run = ? AND r.worker IS NOT NULL AND r.started IS NOT NULL "
+                "AND r.outcome NOT IN ('spawn_error', 'lost', 'cancelled') ORDER BY r.attempt LIMIT ?",
+                run,
+                _ATTEMPTS_OF_A_RUN,
+            )
+            yield workers, [(from_sql(name), *rest) for name, *rest in rows]
+
     def _seconds(
         self, run: int, names: Collection[str] | None, args: tuple[str, ...] | None
     ) -> Iterator[tuple[str, float]]:
@@ -359,6 +402,15 @@ class Reader:
     def _query(self, sql: str, *values: object) -> list[Any]:
         return list(self._rows(sql, *values))
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """What SQLite has to complain of, and what nobody can have recorded, is a LedgerError."""
+        try:
+            with decoding():
+                yield
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
+            raise self._unreadable(exc) from exc
+
     def _rows(self, sql: str, *values: object) -> Iterator[Any]:
         """Rows one by one; what SQLite has to complain of is a LedgerError."""
         try:
@@ -366,9 +418,10 @@ class Reader:
             for row in self.db.execute(sql, values):  # noqa: UP028
                 yield row
         except (sqlite3.Error, UnicodeDecodeError) as exc:  # the latter from a message about damaged text
-            raise LedgerError(
-                f"cannot read the ledger {self.state / store.DATABASE}: {exc}{store.damage_remedy(exc)}"
-            ) from exc
+            raise self._unreadable(exc) from exc
+
+    def _unreadable(self, exc: Exception) -> LedgerError:
+        return LedgerError(f"cannot read the ledger {self.state / store.DATABASE}: {exc}{store.damage_remedy(exc)}")
 
 
 def _typed(name: str) -> str:

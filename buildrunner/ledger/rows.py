@@ -23,6 +23,7 @@ RUN_COLUMNS = (
 RECEIPT_COLUMNS = (
     "attempt", "number", "worker", "mode", "outcome", "exit_code", "signal", "started", "seconds", "cpu_seconds",
     "max_rss", "outputs", "skipped", "error", "truncated",
+    "why_cold",
 )  # fmt: skip
 """Of a row of receipts, what the receipt is made of beside its job's name, in the order in which a worker sends it."""
 UNREADABLE = (ReceiptError, ValueError, TypeError, AttributeError)
@@ -31,6 +32,7 @@ _SPEC_DEFAULTS = tuple(
     (name, getattr(JobSpec(name=""), name))
     for name in ("command", "script", "args", "env", "cwd", "priority", "after", "timeout", "retries")
 )
+_NOT_AS_WRITTEN = (ValueError, TypeError, KeyError)
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -109,6 +111,7 @@ class ResultRow:
     outputs: tuple[OutputFile, ...]
     skipped_outputs: tuple[str, ...]
     truncated: tuple[tuple[str, int], ...]
+    why_cold: str | None
 
     @property
     def outdated(self) -> str | None:
@@ -145,7 +148,7 @@ SELECT j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.err
        a.worker, a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
        CASE WHEN j.attempts <= 1 THEN coalesce(r.seconds, 0)
             ELSE (SELECT total(seconds) FROM receipts WHERE job = j.id AND NOT superseded) END,
-       r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated
+       r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated, r.why_cold
 FROM jobs j
 LEFT JOIN attempts a ON a.id = j.attempt
 LEFT JOIN receipts r ON r.attempt = j.attempt
@@ -157,7 +160,7 @@ SELECT j.run, a.id, a.number, coalesce(r.superseded, 0),
        j.id, j.name, j.file, j.spec, j.state, j.attempts, j.lost, coalesce(r.error, {_MISSING}), a.id, a.worker,
        a.script_sha256, a.modules, j.changed, r.mode, r.outcome, r.exit_code, r.signal, r.started, r.seconds,
        coalesce(r.seconds, 0),
-       r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated
+       r.cpu_seconds, r.max_rss, r.outputs, r.skipped, r.truncated, r.why_cold
 FROM {{}} a JOIN jobs j ON j.id = a.job LEFT JOIN receipts r ON r.attempt = a.id
 """
 # An attempt that was taken back has no row; should a receipt of it come all the same, that is kept.
@@ -194,8 +197,12 @@ def decoding(what: str = "row") -> Iterator[None]:
     """What is recorded and cannot be what was written is a LedgerError."""
     try:
         yield
-    except (ValueError, TypeError, KeyError) as exc:
-        raise LedgerError(f"a {what} of the ledger is damaged: {exc}; {store.PERHAPS}") from exc
+    except _NOT_AS_WRITTEN as exc:
+        raise _damaged(what, exc) from exc
+
+
+def _damaged(what: str, exc: Exception) -> LedgerError:
+    return LedgerError(f"a {what} of the ledger is damaged: {exc}; {store.PERHAPS}")
 
 
 class _Options(dict[str, Any]):
@@ -207,14 +214,16 @@ class _Options(dict[str, Any]):
 
 def result_row(row: tuple[Any, ...]) -> ResultRow:
     """The result of a row of RESULTS. LedgerError when it is damaged."""
-    with decoding():
+    try:
         return _decoded_result(row)
+    except _NOT_AS_WRITTEN as exc:  # not `decoding`, which for very many rows takes longer than the rows
+        raise _damaged("row", exc) from exc
 
 
 def _decoded_result(row: tuple[Any, ...]) -> ResultRow:
     (
         id_, name, file, spec, state, attempts, lost, error, attempt, worker, sha, modules, noted, mode, outcome, code,
-        signal, started, seconds, total, cpu, rss, outputs, skipped, truncated,
+        signal, started, seconds, total, cpu, rss, outputs, skipped, truncated, why_cold,
     ) = row  # fmt: skip
     return ResultRow(
         id=id_,
@@ -228,7 +237,7 @@ def _decoded_result(row: tuple[Any, ...]) -> ResultRow:
         attempt=attempt,
         worker=worker,
         script_sha256=sha,
-        modules=json.loads(modules or "{}"),
+        modules=json.loads(modules) if modules else {},
         noted=noted_from_json(noted),
         mode=mode,
         outcome=Outcome(outcome) if outcome else None,
@@ -239,9 +248,10 @@ def _decoded_result(row: tuple[Any, ...]) -> ResultRow:
         total_seconds=total,
         cpu_seconds=cpu,
         max_rss_bytes=rss,
-        outputs=tuple(OutputFile(path=p, size=n, sha256=h) for p, n, h in json.loads(outputs or "[]")),
-        skipped_outputs=tuple(json.loads(skipped or "[]")),
-        truncated=tuple((stream, count) for stream, count in json.loads(truncated or "[]")),
+        outputs=tuple(OutputFile(path=p, size=n, sha256=h) for p, n, h in json.loads(outputs)) if outputs else (),
+        skipped_outputs=tuple(json.loads(skipped)) if skipped else (),
+        truncated=tuple((stream, count) for stream, count in json.loads(truncated)) if truncated else (),
+        why_cold=None if why_cold is None else from_sql(why_cold),
     )
 
 
@@ -287,11 +297,13 @@ def repeated(changed: Any) -> set[str]:
 
 def receipt_of(job: str, columns: Sequence[Any]) -> Receipt:
     """The receipt a row was made of, from its `RECEIPT_COLUMNS`; raises one of UNREADABLE when it is none."""
-    attempt, *values, outputs, skipped, error, truncated = columns
+    attempt, *values, outputs, skipped, error, truncated, why_cold = columns
     told = None if error is None else from_sql(error)
     left = json.loads(outputs or "[]"), tuple(json.loads(skipped or "[]"))
     cut = tuple((stream, count) for stream, count in json.loads(truncated or "[]"))
-    return Receipt.from_wire((from_sql(attempt), job, *values, *left, told, cut))
+    return Receipt.from_wire(
+        (from_sql(attempt), job, *values, *left, told, cut, None if why_cold is None else from_sql(why_cold))
+    )
 
 
 def parsed(text: Any) -> Any:

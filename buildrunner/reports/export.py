@@ -17,7 +17,7 @@ from typing import IO, Any
 FIELDS = (
     "run", "target", "name", "state", "attempt", "attempt_id", "superseded", "outcome", "exit_code", "signal", "mode",
     "seconds", "cpu_seconds", "max_rss_bytes", "started", "worker", "stdout", "stderr", "outputs", "skipped_outputs",
-    "error", "script_sha256", "truncated",
+    "error", "script_sha256", "truncated", "why_cold",
 )  # fmt: skip
 """Columns, in order."""
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from heapq import nlargest
 from itertools import islice
 
 from rich import box
@@ -30,7 +29,7 @@ from buildrunner.reports.words import (
     size,
 )
 from buildrunner.resumable import how_to_go_on
-from buildrunner.summary import Summary, idle, real_state, results, summarise
+from buildrunner.summary import Summary, idle, real_state, results, slowest, summarise
 
 _ROWS = 20
 _FAILURES = 50  # in full; of more only how they ended
@@ -144,17 +143,13 @@ def print_failures(out: Console, summary: Summary, reader: Reader) -> None:
     verdict = f"{bad:,} of {count(totals['jobs'], 'script')} did not pass"
     out.print()
     out.print(Text(f"{verdict}:", style="bold red"))
-    shown = 0
-    for row in reader.results(summary.run):
-        if row.state is not JobState.FAILED:
-            continue
+    for shown, row in enumerate(reader.failures(summary.run)):
         if shown == _NAMED:
             hint = command(summary.run, "status", "--json")
             out.print(f"… and {bad - shown:,} more: {hint} names them", soft_wrap=True)
             break
-        shown += 1
         lines = failure_lines(summary.run, row, None if row.file in names else why)
-        for line in lines if shown <= _FAILURES else islice(lines, 1):
+        for line in lines if shown < _FAILURES else islice(lines, 1):
             out.print(line, soft_wrap=True)
     if bad > _REMEMBERED:
         why_one = command(summary.run, "why", "JOB", option="--run")
@@ -220,7 +215,7 @@ def _options(run: RunRow, *names: str) -> list[str]:
 
 def _print_table(out: Console, reader: Reader, run: RunRow, limit: int | None) -> None:
     total = sum(reader.counts(run).values())
-    rows = _slowest(results(reader, run), limit or total)
+    rows = _slowest(slowest(reader, run, limit) if limit else results(reader, run))
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("script", overflow="fold", min_width=8)
     table.add_column("result", overflow="fold", min_width=8)
@@ -277,7 +272,6 @@ def print_history(out: Console, reader: Reader, runs: Iterable[RunRow]) -> None:
     out.print("speed-up: estimated from the run alone", style="dim")
 
 
-def _slowest(rows: Iterable[ResultRow], limit: int) -> list[ResultRow]:
-    """The slowest rows, slowest first, what failed last."""
-    kept = nlargest(limit, rows, key=lambda r: (r.state is JobState.FAILED, r.seconds or 0.0))
-    return sorted(kept, key=lambda r: (r.state is JobState.FAILED, -(r.seconds or 0.0)))
+def _slowest(rows: Iterable[ResultRow]) -> list[ResultRow]:
+    """The rows, slowest first, what failed last."""
+    return sorted(rows, key=lambda r: (r.state is JobState.FAILED, -(r.seconds or 0.0)))

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Iterator
 
+from buildrunner import preloading
 from buildrunner.changes import ITSELF, difference
+from buildrunner.estimate import Estimates
 from buildrunner.job import FINAL_STATES, JobSpec, JobState, Outcome
 from buildrunner.ledger import Reader, ResultRow, RunRow, spec_from_json
 from buildrunner.machine import is_here
@@ -12,7 +14,7 @@ from buildrunner.outputfolder import held
 from buildrunner.plan import Order, Plan, medians
 from buildrunner.reports.tail import last_words
 from buildrunner.reports.text import alone_command
-from buildrunner.reports.words import about, command, count, ending, joined, lasted, row_ending, seconds, shell
+from buildrunner.reports.words import LIKE, about, command, count, ending, joined, lasted, row_ending, seconds, shell
 from buildrunner.resumable import how_to_go_on
 from buildrunner.sources import Sources
 from buildrunner.summary import real_state, results, stamp
@@ -47,6 +49,8 @@ def reasons(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
     if row.state is JobState.FAILED:
         yield from _no_more(run, row)
     yield from _script(run, row)
+    if row.mode == "warm":
+        yield from _preloads(reader, run)
     if row.attempts:
         yield from _logs(run, row)
 
@@ -88,6 +92,7 @@ def _order(reader: Reader, run: RunRow, rows: list[ResultRow]) -> list[str]:
         durations=medians(reader.past_seconds(run.key, run.args, names=names, until=run.id - 1)),
         order=Order(run.options["order"]),
         seed=run.id,
+        workers=run.workers,
     )
     found = []
     while spec := plan.take():
@@ -132,11 +137,13 @@ def _chosen(reader: Reader, run: RunRow, row: ResultRow) -> str:
 def _when(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
     past = reader.past_seconds(run.key, run.args, names=[row.name], until=run.id - 1).get(row.name, [])
     last = "in its last run" if len(past) == 1 else f"in its last {len(past)} runs"
-    known = f"it took {_range(past)} {last}" if past else "no run of it had ended yet"
     if row.started is not None:
         place = reader.started_before(run, row) + 1
         yield "started", f"{stamp(row.started)} on worker {row.worker}, as number {place:,}"
     order = Order(run.options["order"])
+    known = f"it took {_range(past)} {last}" if past else "no run of it had ended yet"
+    if not past and order in (Order.LONGEST, Order.SHORTEST):
+        known += _counted(reader, run, row)
     by = {
         Order.LONGEST: f"longest first, and {known}",
         Order.SHORTEST: f"shortest first, and {known}",
@@ -149,6 +156,15 @@ def _when(reader: Reader, run: RunRow, row: ResultRow) -> Iterator[Reason]:
         typical = medians({row.name: past})[row.name]
         if typical > 0:
             yield "time", f"{seconds(row.seconds)}, {row.seconds / typical:.2f} × its usual {seconds(typical)}"
+
+
+def _counted(reader: Reader, run: RunRow, row: ResultRow) -> str:
+    """What a script that had never run was expected to take, and by what."""
+    past = reader.past_seconds(run.key, run.args, names=set(reader.job_names(run)), until=run.id - 1)
+    if not past:
+        return ""
+    found = Estimates(medians(past)).of(row.name)
+    return f", so it was taken to last {LIKE[found.rule]}: {seconds(found.seconds)}"
 
 
 def _range(times: list[float]) -> str:
@@ -188,6 +204,15 @@ def _script(run: RunRow, row: ResultRow) -> Iterator[Reason]:
     yield "script", f"{display(spec.script)}, {same}"
 
 
+def _preloads(reader: Reader, run: RunRow) -> Iterator[Reason]:
+    for found in reader.preloads(run.python, run):
+        there, left_out = preloading.told(preloading.recorded(found))
+        if there:
+            yield "preloaded", there
+        for sentence in left_out:
+            yield "left out", display(sentence)
+
+
 def _logs(run: RunRow, row: ResultRow) -> Iterator[Reason]:
     names, gone = held(run)
     if row.file not in names:
@@ -197,6 +222,8 @@ def _logs(run: RunRow, row: ResultRow) -> Iterator[Reason]:
         if row.state is JobState.FAILED:
             yield "last words", "\n".join(lines)
         yield "log", display(path)
+    if row.mode:
+        yield "mode", row.mode if not row.why_cold else f"cold by itself, because {display(row.why_cold)}"
     if row.truncated:
         cut = " and ".join(f"{gone:,} bytes of {stream}" for stream, gone in row.truncated)
         yield "left out", f"{cut}: its beginning and its end were kept (--max-output)"

@@ -4,11 +4,20 @@ import os
 import shlex
 import signal
 
+from buildrunner.estimate import Rule
 from buildrunner.events import JobEnded, RunStarted, Stopping, WorkerLost
 from buildrunner.forecast import Remaining
 from buildrunner.job import JobState, Outcome
 from buildrunner.ledger import ResultRow, RunRow
 from buildrunner.naming import display
+
+LIKE = {
+    Rule.MEDIAN: "as long as the median of the others",
+    Rule.FOLDER: "as long as the median of its folder",
+    Rule.NEIGHBOURS: "like those with the next numbers in their names",
+    Rule.TREND: "as the number in its name and those of the others say",
+}
+"""What a script is taken to last that never ran."""
 
 
 def seconds(value: float | None) -> str:

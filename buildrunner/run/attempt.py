@@ -20,6 +20,7 @@ from buildrunner.run.pidfd import open_pidfd
 TYPE_CHECKING = False  # as in typing, which is too big to import here
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import CodeType
     from typing import Any
 
     from buildrunner.run.group import Group
@@ -45,6 +46,14 @@ _PATIENCE = 60.0  # seconds a script may wait for the system to have room for on
 _BETWEEN_TRIES = 0.05  # seconds
 _OF_FILES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # which no program's own start ends in
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+class Newborn(BaseException):
+    """Raised in a process that a fork has made a script of: its code and namespace, and nothing else, go on."""
+
+    def __init__(self, code: CodeType, space: dict[str, Any]) -> None:
+        self.code = code
+        self.space = space
 
 
 class Slot:
@@ -78,6 +87,8 @@ class Slot:
         self.pid = 0
         self.waiting = False  # for room for one more process
         self.hashing = 0
+        self.mode = "cold"
+        self.why_cold: str | None = None  # where others are warm
         self.reason: str | None = None
         self.kill_at: float | None = None
         self.own_rss = 0
@@ -131,9 +142,11 @@ class Slot:
                 error, cut = watch.why, watch.cut()
             found = self._take_outputs(output_dir)
         receipt = (
-            attempt, job, number, self.worker, "cold", outcome, code, signal, started, seconds, cpu, rss,
+            attempt, job, number, self.worker, self.mode, outcome, code, signal, started, seconds, cpu, rss,
             *found, error,
         )  # fmt: skip
+        if self.why_cold:
+            return (*receipt, cut, self.why_cold)
         return (*receipt, cut) if cut else receipt
 
     def stop(self, reason: str, grace: float) -> None:
@@ -214,19 +227,15 @@ class Slot:
             self.waiting = False
 
     def _minder(self, stdout: str, stderr: str) -> Watch:
-        from buildrunner.run import limits
-
         assert self.limits
-        logs = {"stdout": stdout, "stderr": stderr}
-        return limits.Watch(self.limits, self.pid, self._members, logs)
+        return self.limits.watch(self.pid, self._members, {"stdout": stdout, "stderr": stderr})
 
     def _members(self) -> Iterator[int]:
         """The processes of the attempt that runs."""
-        from buildrunner.run import limits
-
+        assert self.limits
         if self.group:
             return (pid for pid in self.group.members() if pid != self.own_pid)
-        return limits.family(self.pid)
+        return self.limits.family(self.pid)
 
     def _watch(self, deadline: float | None, grace: float, watch: Watch | None) -> tuple[int, Any]:
         """Wait for the script's end, minding its deadline, its limits and the queue. Returns wait status and usage."""

@@ -41,6 +41,14 @@ class Limits:
         self.output = output
         self.group = MemoryGroup(group, memory) if group and memory is not None else None
 
+    def watch(self, pid: int, members: Callable[[], Iterator[int]], logs: dict[str, str]) -> Watch:
+        """Minds these limits for one attempt."""
+        return Watch(self, pid, members, logs)
+
+    def family(self, pid: int) -> Iterator[int]:
+        """A script's processes, as far as they are seen without a control group."""
+        return family(pid)
+
 
 class Watch:
     """Minds the limits of one running attempt.

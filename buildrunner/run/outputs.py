@@ -78,16 +78,21 @@ class _Grows(Exception):
     """Somebody is still writing this file, for who knows how long."""
 
 
+_sha256: list[Any] = []
+
+
 def _small_sha256() -> Any:
     """Python's own SHA-256. `hashlib` would load OpenSSL, which is larger than all else in a worker."""
-    try:
-        from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]  # since Python 3.12
-    except ImportError:
+    if not _sha256:
         try:
-            from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
-        except ImportError:  # some systems build Python without its own
-            from hashlib import sha256
-    return sha256()
+            from _sha2 import sha256  # type: ignore[import-not-found, unused-ignore]  # since Python 3.12
+        except ImportError:
+            try:
+                from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
+            except ImportError:  # some systems build Python without its own
+                from hashlib import sha256
+        _sha256.append(sha256)
+    return _sha256[0]()
 
 
 def _hash_all(folder: str, parent: int) -> Found:

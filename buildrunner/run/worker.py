@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 MADE_WAY = 75
 """The exit code of a worker that ended by itself, because of what a script had done to it."""
 
-_QUEUE, _RESULTS = 0, 1
-_TIME_ENOUGH = 0.005  # seconds; a shorter attempt is not worth the time to look what it did to its worker
-
 
 class Worker:
     """The loop around `attempt.Slot`."""
 
-    slot_type = attempt.Slot
+    slot_type: type[attempt.Slot] = attempt.Slot
+    queue, results = 0, 1
+    time_enough = 0.005
+    """Seconds that a program takes at least to start: one that took less did nothing to its worker."""
 
     def __init__(self) -> None:
-        os.closerange(3, 1 << 20)  # what our starter inherited from its own is no business of a script
-        hello = wire.read_frame(_QUEUE)
+        os.closerange(max(3, self.queue + 1), 1 << 20)  # what our starter inherited is no business of a script
+        hello = wire.read_frame(self.queue)
         assert isinstance(hello, dict)
         os.chdir(hello["cwd"])
         self.journal = os.open(hello["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -50,9 +50,10 @@ class Worker:
         self.spoiled = False  # a script changed what this process hands down to others
         self.standing = standing()
         self.slot = self.slot_type(
-            _QUEUE, hello["env"], hello["ready"], hello["worker"], self.take_message,
+            self.queue, hello["env"], hello["ready"], hello["worker"], self.take_message,
             *self._control(*hello["groups"], *hello["limits"]),
         )  # fmt: skip
+        self.slot.why_cold = hello.get("why_cold")
 
     def _control(
         self, own: str | None, limited: str | None, memory: int | None, output: int | None
@@ -74,7 +75,7 @@ class Worker:
 
     def take_message(self) -> None:
         """Read one message and act on it."""
-        message = wire.read_frame(_QUEUE)
+        message = wire.read_frame(self.queue)
         assert isinstance(message, tuple)
         verb = message[0]
         if verb == "run":
@@ -91,7 +92,7 @@ class Worker:
 
     def give_back(self) -> None:
         """Return every assignment that has not started."""
-        wire.write_frame(_RESULTS, ("returned", [a[0] for a in self.ahead]))
+        wire.write_frame(self.results, ("returned", [a[0] for a in self.ahead]))
         self.ahead.clear()
 
     def end(self, attempt: str, grace: float) -> None:
@@ -99,7 +100,7 @@ class Worker:
         waiting = [a for a in self.ahead if a[0] == attempt]
         if waiting:
             self.ahead.remove(waiting[0])
-            wire.write_frame(_RESULTS, ("returned", [attempt]))
+            wire.write_frame(self.results, ("returned", [attempt]))
         elif attempt == self.current:
             self.slot.stop("cancelled", grace)
 
@@ -114,7 +115,7 @@ class Worker:
             if self.is_spoiled():  # a limit of this process, not of the disk
                 raise wire.Closed from None
             why = exc.strerror or str(exc)
-        wire.write_frame(_RESULTS, ("broken", f"the worker's journal cannot be written: {why}"))
+        wire.write_frame(self.results, ("broken", f"the worker's journal cannot be written: {why}"))
         return False
 
     def is_spoiled(self) -> bool:
@@ -145,8 +146,8 @@ class Worker:
             self.current = ""
             if not self.note("end", receipt):
                 return
-            wire.write_frame(_RESULTS, ("receipt", receipt))
-            if time.monotonic() - began > _TIME_ENOUGH and self.is_spoiled():
+            wire.write_frame(self.results, ("receipt", receipt))
+            if time.monotonic() - began > self.time_enough and self.is_spoiled():
                 return
 
 
@@ -160,6 +161,9 @@ def main(worker_type: type[Worker] = Worker) -> None:
         if worker:
             worker.slot.stop("cancelled", 0)
             worker.leave()
+    except attempt.Newborn:
+        worker = None  # this process is a script now, and nothing of the worker's is its own
+        raise
     finally:
         if worker:
             worker.slot.close()

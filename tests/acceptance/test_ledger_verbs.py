@@ -203,7 +203,7 @@ def test_an_export_needs_no_more_memory_for_more_rows(workspace: Any) -> None:
     db.execute(f"INSERT INTO attempts {numbers} SELECT 'attempt-' || i, i, 1, 0, NULL, NULL FROM n")
     db.execute(
         f"INSERT INTO receipts {numbers} SELECT 'attempt-' || i, i, 1, 0, 'cold', 'ok', 0, NULL, 1.0, 1.0, 1.0, NULL, "
-        "NULL, NULL, NULL, '', 0, NULL FROM n"
+        "NULL, NULL, NULL, '', 0, NULL, NULL FROM n"
     )
     db.commit()
     db.close()

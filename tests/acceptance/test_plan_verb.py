@@ -51,7 +51,7 @@ def test_the_order_is_that_in_which_one_worker_starts_them(sleepers: Any, order:
     took = {name: result["seconds"] for name, result in sleepers.json("-j", "1").results.items()}
     took["new.sh"] = sorted(took.values())[1]  # the median
     sleepers.script("new.sh", f"echo start new.sh x 1 >> {sleepers.path}/witness")
-    planned = names(sleepers.run("plan", "src", "--order", order, "--json").document)
+    planned = names(sleepers.run("plan", "src", "-j", "1", "--order", order, "--json").document)
     before = len(sleepers.notes("start"))
     sleepers.run("run", "src", "-q", "-j", "1", "--order", order)
     assert [job for job, _, _ in sleepers.notes("start")[before:]] == planned
@@ -88,9 +88,12 @@ def test_the_document(sleepers: Any) -> None:
     assert scripts["new.py"]["past_seconds"] == []
     assert scripts["new.py"]["expected_seconds"] == scripts["c.py"]["expected_seconds"], "the median of the known"
     assert scripts["b.py"]["past_seconds"] == [scripts["b.py"]["expected_seconds"]]
+    assert (scripts["new.py"]["estimated_by"], scripts["b.py"]["estimated_by"]) == ("median", None)
     assert [m["workers"] for m in document["makespans"]] == [1, 2, 4]
     one = document["makespans"][0]
-    assert one["seconds"] == pytest.approx(sum(s["expected_seconds"] for s in document["scripts"]))
+    assert 0 < one["between_seconds"] < 1
+    alone = sum(s["expected_seconds"] for s in document["scripts"])
+    assert one["seconds"] == pytest.approx(alone + 3 * one["between_seconds"])
     assert one["seconds"] == pytest.approx(one["bound_seconds"])
 
 
@@ -107,13 +110,13 @@ def test_what_people_read(sleepers: Any) -> None:
     assert "no run of it ended yet: as long as the median of the others" in text
     [asked] = [line for line in text.splitlines() if "◀ this is what would run" in line]
     assert asked.strip().startswith("2 workers: ")
-    assert "1 script of which no run ended yet: counted like the median of the others" in text
+    assert "1 script of which no run ended yet: expected to take what the others speak for" in text
 
 
 def test_long_plans_are_cut_and_shown_whole_when_asked(workspace: Any) -> None:
     for number in range(45):
         workspace.script(f"s{number:02}.sh", ":")
-    text = workspace.run("plan", "src").out
+    text = workspace.run("plan", "src", "-j", "1").out
     assert "the first 40 of 45; -v shows all" in text
     assert ("s39.sh" in text, "s40.sh" in text) == (True, False)
     assert "s44.sh" in workspace.run("plan", "src", "-v").out

@@ -54,7 +54,7 @@ def test_three_scripts_pass_and_everything_adds_up(workspace: Any) -> None:
     for result in results:
         assert set(result) >= RESULT
         assert (result["state"], result["outcome"], result["exit_code"]) == ("passed", "ok", 0)
-        assert (result["signal"], result["error"], result["attempts"], result["mode"]) == (None, None, 1, "cold")
+        assert (result["signal"], result["error"], result["attempts"], result["mode"]) == (None, None, 1, "warm")
         assert result["worker"] in (0, 1)
         assert result["seconds"] == result["total_seconds"] > 0
         assert document["started"] <= result["started"] <= document["finished"]

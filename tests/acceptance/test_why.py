@@ -185,3 +185,14 @@ def test_an_unknown_job_or_run(workspace: Any) -> None:
     done = workspace.run("why", "prine.py", code=2)
     assert (done.stdout, "did you mean 'prime.py'?" in done.err) == (b"", True)
     assert "buildrunner history" in workspace.run("why", "prime.py", "--run", "2000", code=2).err
+
+
+def test_what_a_script_that_never_ran_was_taken_to_last(workspace: Any) -> None:
+    workspace.script("a.sh", ":")
+    workspace.run("run", "src", "-q")
+    assert why(workspace, "a.sh")["order"] == "longest first, and no run of it had ended yet"
+    workspace.script("new.sh", ":")
+    workspace.run("run", "src", "-q")
+    said = why(workspace, "new.sh")["order"].replace("\n", " ")
+    assert "no run of it had ended yet, so it was taken to last as long as the median of the others: 0." in said
+    assert why(workspace, "a.sh")["order"].startswith("longest first, and it took 0.")

@@ -9,7 +9,7 @@ import pytest
 
 from buildrunner.errors import LedgerError, UsageError
 from buildrunner.job import Attempt, Cwd, JobSpec, JobState, Outcome
-from buildrunner.ledger import Ledger, Reader, spec_from_json
+from buildrunner.ledger import Ledger, Reader, figures, spec_from_json
 from buildrunner.plan import medians
 from buildrunner.receipt import OutputFile
 from tests.contract.ledgers import add_run, ran, receipt, record, row, start
@@ -69,7 +69,7 @@ def test_names_of_any_bytes(ledger: Ledger) -> None:
         assert ledger.result(run, name).file == f"file-{number}"
         ran(ledger, run, name, number + 1.0)
     assert medians(ledger.past_seconds("/src", ())) == {name: n + 1.0 for n, name in enumerate(ODD)}
-    assert {name for name, _, _ in ledger.totals_by_job(run)} == set(ODD)
+    assert ledger.script_seconds(run) == (sum(range(1, len(ODD) + 1)), len(ODD))
 
 
 def test_two_jobs_of_one_name_are_impossible(ledger: Ledger) -> None:
@@ -254,7 +254,68 @@ def test_seconds_of_all_attempts_are_added_up(ledger: Ledger) -> None:
         record(ledger, id_, receipt(f"id-{number}", seconds=float(number)), state)
     got = row(ledger, run)
     assert (got.seconds, got.total_seconds, got.attempts) == (3.0, 6.0, 3)
-    assert {name: total for name, _, total in ledger.totals_by_job(run)} == {"a": 6.0, "b": 0.0}
+    assert ledger.script_seconds(run) == (6.0, 6.0)
+
+
+def test_what_a_run_comes_to_is_kept_until_it_goes_on(ledger: Ledger) -> None:
+    run = add_run(ledger, "a", "b")
+    ran(ledger, run, "a", 2.0)
+
+    def told() -> object:
+        return ledger.counts(run), ledger.script_seconds(run), ledger.busy(run)
+
+    counted = told()
+    ledger.sum_up(run)
+    assert told() == counted
+    ledger.db.execute("UPDATE receipts SET seconds = 5")  # as nothing of ours does: so what was kept shows
+    ledger.db.execute("UPDATE jobs SET state = 'skipped'")
+    assert told() == counted
+    assert list(figures.wrong(ledger.db)) == [
+        (run.name, "what is kept of what it came to is not what its jobs and receipts say")
+    ]
+    with ledger.transaction():
+        ledger.take_up(run, [])
+    assert ledger.counts(run) == {JobState.SKIPPED: 2}
+    assert ledger.script_seconds(run) == (5.0, 5.0)
+
+
+def test_of_a_forgotten_run_no_figures_stay(ledger: Ledger) -> None:
+    for name in ("old", "new"):
+        ledger.sum_up(add_run(ledger, "a", name=name))
+    ledger.forget(1)
+    assert ledger.db.execute("SELECT count(*) FROM figures").fetchone() == (1,)
+    assert list(figures.wrong(ledger.db)) == []
+
+
+def test_kept_figures_that_cannot_be_read_are_told(ledger: Ledger) -> None:
+    run = add_run(ledger, "a")
+    ledger.sum_up(run)
+    for text in ("", "[]", '{"states": {"gone": 1}, "seconds": 1, "longest": 1, "busy": {}}'):
+        ledger.db.execute("UPDATE figures SET figures = ?", (text,))
+        with pytest.raises(LedgerError, match=r"figures .* damaged.*ledger check"):
+            ledger.counts(run)
+        assert list(figures.wrong(ledger.db)) == [(run.name, "what it came to cannot be read")]
+
+
+def test_the_longest_chain_is_that_of_jobs_that_come_after_one_another(ledger: Ledger) -> None:
+    specs = [JobSpec(name="a"), JobSpec(name="b", after=("a",)), JobSpec(name="c"), JobSpec(name="d")]
+    run = ledger.add_run(
+        name="chained", target="src", key="/src", args=(), options={"workers": 1}, jobs=1, python="python", started=1.0,
+        specs=[(spec, spec.name) for spec in specs],
+    )  # fmt: skip
+    for name, seconds in (("a", 2.0), ("b", 3.0), ("c", 4.0)):
+        ran(ledger, run, name, seconds)
+    assert ledger.script_seconds(run) == (9.0, 5.0)
+
+
+def test_the_slowest_are_found_failures_first(ledger: Ledger) -> None:
+    run = add_run(ledger, *"abcdef")
+    for name, seconds in (("a", 1.0), ("b", 3.0), ("c", 2.0), ("d", 3.0), ("e", 0.5)):
+        ran(ledger, run, name, seconds)
+    ledger.db.execute("UPDATE jobs SET state = 'failed' WHERE name = 'e'")
+    found = [[row.name for row in ledger.slowest(run, number)] for number in (1, 2, 3, 6)]
+    assert found == [["e"], ["b", "e"], ["b", "d", "e"], list("abcdef")]
+    assert [row.name for row in ledger.failures(run)] == ["e"]
 
 
 def test_states_are_set_but_never_of_a_running_job(ledger: Ledger) -> None:

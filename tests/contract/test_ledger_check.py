@@ -69,6 +69,7 @@ def recorded(state: Path) -> Path:
             )
             ledger.set_states([ids["never.py"]], JobState.SKIPPED, "not started: a script failed")
         ledger.set_run(run, state="finished", finished=9.0, wall=7.5, session=None, exit_code=1)
+        ledger.sum_up(run)
     return state
 
 

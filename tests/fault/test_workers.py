@@ -153,7 +153,7 @@ from buildrunner.pool import WorkerPool
 
 init = WorkerPool.__init__
 WorkerPool.__init__ = lambda self, *a, **k: init(self, *a, **{**k, "program": "worker_program.py"})
-print(json.dumps(BuildServer("src", workers=1, order="name").run().to_json()))
+print(json.dumps(BuildServer("src", workers=1, order="name", mode="cold").run().to_json()))
 """
 
 
@@ -460,7 +460,7 @@ open("broken.py", "w").write("raise SystemExit('worn out')")
 init = WorkerPool.__init__
 WorkerPool.__init__ = lambda self, *a, **k: init(self, *a, **{**k, "program": "broken.py"})
 try:
-    BuildServer("src", workers=2).run()
+    BuildServer("src", workers=2, mode="cold").run()
 except BuildrunnerError as exc:
     print(type(exc).__name__, exc)
 """

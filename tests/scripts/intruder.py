@@ -24,7 +24,8 @@ if what in ("journal", "truncate"):
             file.write(b"no line of ours\n" + b"00000000 ()\n" + b"cut short")
 elif what == "queue":
     pidfd = os.pidfd_open(worker)
-    stolen = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, pidfd, 1, 0)
+    [queue] = [int(fd) for fd in ("1", "3") if os.readlink(f"{folder}/{fd}").startswith("socket:")]  # cold or warm
+    stolen = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, pidfd, queue, 0)
     assert stolen >= 0, os.strerror(ctypes.get_errno())
     assert stat.S_ISSOCK(os.fstat(stolen).st_mode)
     forged = {

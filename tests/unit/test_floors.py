@@ -12,12 +12,12 @@ import buildrunner
 PACKAGE = Path(buildrunner.__file__).parent
 
 FLOORS = (
-    ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "forecast"),
+    ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "estimate", "forecast"),
     (
         "assignments", "changes", "choice", "config", "control", "delivery", "destination", "doctor", "edits", "groups",
-        "interpreters", "ledger", "ledger.*", "machine", "outputfolder", "package", "processes", "regular", "removal",
-        "reports", "reports.*", "resumable", "run", "run.*", "scan", "sources", "strays", "summary", "timed",
-        "workplace",
+        "interpreters", "ledger", "ledger.*", "machine", "outputfolder", "package", "packing", "preloading",
+        "processes", "regular", "removal", "reports", "reports.*", "resumable", "run", "run.*", "scan", "sources",
+        "strays", "summary", "timed", "workplace",
     ),
     ("pool", "loop", "adoption", "bench", "signals"),
     ("server", "session"),
@@ -27,10 +27,10 @@ FLOORS = (
 IMPURE = {"sqlite3", "subprocess", "multiprocessing", "socket", "time", "pathlib"}
 
 WORKER_MAY_IMPORT = {
-    "__future__", "_signal", "binascii", "errno", "fcntl", "marshal", "os", "resource", "select", "stat", "sys",
-    "time",
+    "__future__", "_locale", "_signal", "_thread", "_weakref", "atexit", "binascii", "builtins", "errno", "fcntl",
+    "gc", "marshal", "os", "resource", "select", "stat", "sys", "time",
 }  # fmt: skip
-WORKER_MAY_IMPORT_LATE = {"ast", "ctypes", "hashlib", "_sha2", "_sha256"}
+WORKER_MAY_IMPORT_LATE = {"ast", "ctypes", "hashlib", "opcode", "_sha2", "_sha256"}
 
 
 def modules() -> dict[str, Path]:

@@ -4,14 +4,15 @@ import heapq
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from buildrunner.forecast import Makespan, Outlook, Remaining, makespan
+from buildrunner.estimate import Estimates, from_both_ends
+from buildrunner.forecast import Makespan, Outlook, Pace, Paces, Remaining, makespan
 from buildrunner.job import JobSpec
 from buildrunner.plan import Order, Plan, medians
 
@@ -34,44 +35,135 @@ def batches(draw: st.DrawFn) -> tuple[list[JobSpec], dict[str, float]]:
     return draw(st.permutations(jobs)), known
 
 
-def by_hand(jobs: Sequence[JobSpec], seconds: Mapping[str, float], order: Order, workers: int) -> float:
-    """List scheduling without a heap or a plan: at every moment, look at all jobs and take the one that ranks first."""
+def by_hand(
+    jobs: Sequence[JobSpec],
+    seconds: Mapping[str, float],
+    order: Order,
+    workers: int,
+    *,
+    doubted: Mapping[str, float],
+    pace: Pace,
+) -> float:
+    """List scheduling without a heap or a plan: at every moment, look at all jobs and take the one that ranks first.
+
+    `doubted` are the seconds by which they rank, if those are others than they take.
+    """
     followers = {job.name: [other for other in jobs if job.name in other.after] for job in jobs}
 
     def path(name: str) -> float:
-        return seconds[name] + max((path(follower.name) for follower in followers[name]), default=0.0)
+        return doubted.get(name, seconds[name]) + max(
+            (path(follower.name) for follower in followers[name]), default=0.0
+        )
+
+    def place(name: str) -> int:
+        return new.index(name) + 1 if name in new else 0
 
     sign = {Order.LONGEST: -1, Order.SHORTEST: 1, Order.NAME: 0}[order]
+    new = from_both_ends(doubted) if workers > 1 and order is Order.LONGEST else []
     ends: dict[str, float] = {}
     waiting, now = list(jobs), 0.0
     while waiting or any(end > now for end in ends.values()):
         ready = [job for job in waiting if all(ends.get(b, math.inf) <= now for b in job.after)]
         if ready and sum(end > now for end in ends.values()) < workers:
-            first = min(ready, key=lambda job: (job.priority, sign * path(job.name), job.name))
+            first = min(ready, key=lambda job: (job.priority, sign * path(job.name), place(job.name), job.name))
             waiting.remove(first)
-            ends[first.name] = now + seconds[first.name]
+            pause = pace.between if len(ends) >= workers else pace.apart * len(ends)
+            ends[first.name] = now + pause + pace.factor * seconds[first.name]
         else:
             now = min(end for end in ends.values() if end > now)
     return now
 
 
 @settings(deadline=None)
-@given(batches(), st.integers(1, 4), st.sampled_from([Order.LONGEST, Order.SHORTEST, Order.NAME]))
+@given(
+    batches(),
+    st.integers(1, 4),
+    st.sampled_from([Order.LONGEST, Order.SHORTEST, Order.NAME]),
+    st.builds(
+        Pace,
+        between=st.sampled_from([0.0, 0.5]),
+        apart=st.sampled_from([0.0, 0.25]),
+        factor=st.sampled_from([1.0, 1.25]),
+    ),
+)
 @example(
-    ([JobSpec(name=n) for n in "abcdefg"], dict(zip("abcdefg", (5.0, 5, 4, 4, 3, 3, 3), strict=True))), 3, Order.LONGEST
+    ([JobSpec(name=n) for n in "abcdefg"], dict(zip("abcdefg", (5.0, 5, 4, 4, 3, 3, 3), strict=True))),
+    3,
+    Order.LONGEST,
+    Pace(),
 )
 def test_the_makespan_is_that_of_list_scheduling(
-    case: tuple[list[JobSpec], dict[str, float]], workers: int, order: Order
+    case: tuple[list[JobSpec], dict[str, float]], workers: int, order: Order, pace: Pace
 ) -> None:
     jobs, known = case
-    seconds = {job.name: known.get(job.name, median(known.values())) for job in jobs}
-    span = makespan(jobs, known, workers, order=order)
+    estimates = Estimates(known)
+    new = {job.name: estimates.of(job.name) for job in jobs if job.name not in known}
+    seconds = known | {name: estimate.seconds for name, estimate in new.items()}
+    doubted = {name: e.at_most if workers > 1 and order is Order.LONGEST else e.seconds for name, e in new.items()}
+    span = makespan(jobs, known, workers, order=order, pace=pace)
     assert span
-    assert span.seconds == pytest.approx(by_hand(jobs, seconds, order, workers))
-    chain, total = Plan(jobs).longest_chain(seconds), sum(seconds.values())
-    assert span.bound_seconds == pytest.approx(max(chain, total / workers))
+    assert span.seconds == pytest.approx(by_hand(jobs, seconds, order, workers, doubted=doubted, pace=pace))
+    lengths = {name: pace.factor * length for name, length in seconds.items()}
+    chain, total, pauses = (
+        Plan(jobs).longest_chain(lengths),
+        sum(lengths.values()),
+        (pace.between + pace.apart) * len(jobs),
+    )
+    assert span.bound_seconds == pytest.approx(
+        max(chain, (total + pace.between * max(0, len(jobs) - workers)) / workers)
+    )
     # R. L. Graham, Bounds on multiprocessing timing anomalies, 1969, theorem 1.
-    assert span.bound_seconds - 1e-6 <= span.seconds <= total / workers + chain * (1 - 1 / workers) + 1e-6
+    most = (total + pauses) / workers + (chain + pauses) * (1 - 1 / workers)
+    assert span.bound_seconds - 1e-6 <= span.seconds <= most + 1e-6
+
+
+def attempts(gap: float, factor: float, workers: int = 2, number: int = 12) -> list[tuple[str, int, float, float]]:
+    """Of a run in which every job took so many seconds, with such a gap between two of them."""
+    return [
+        (f"j{n}", n % workers, 1000.0 + n % workers * 0.125 + n // workers * (factor + gap), factor)
+        for n in range(number)
+    ]
+
+
+def test_how_runs_went_is_seen_by_their_workers() -> None:
+    usual = {f"j{n}": 1.0 for n in range(12)}
+    runs = [(4, attempts(0.25, 2.0, workers=4)), (1, attempts(0.01, 1.0, workers=1))]
+    paces = Paces(runs, usual)
+    for workers, between, apart, factor in (
+        (1, 0.01, 0.0, 1.0),
+        (2, 0.01, 0.0, 1.0),
+        (3, 0.25, 0.125, 2.0),
+        (64, 0.25, 0.125, 2.0),
+    ):
+        assert paces.of(workers) == Pace(
+            between=pytest.approx(between), apart=pytest.approx(apart), factor=pytest.approx(factor)
+        ), workers
+    assert Paces().of(2) == Paces([(2, [])]).of(2) == Pace()
+    span = makespan([JobSpec(name=name) for name in usual], usual, 4, pace=paces.of(4))
+    assert span
+    assert span.seconds == pytest.approx(3 * 0.125 + 3 * 2.0 + 2 * 0.25)
+    assert span.bound_seconds == pytest.approx(3 * 2.0 + 2 * 0.25)
+
+
+def test_no_pause_is_learned_where_a_worker_had_nothing_to_do_with_it() -> None:
+    before = attempts(0.01, 1.0)
+    later = [(job, worker, began + 3600, seconds) for job, worker, began, seconds in before]  # carried on after an hour
+    assert Paces([(2, before + later)]).of(2).between == pytest.approx(0.01)
+    back = [(job, worker, 1000.0, seconds) for job, worker, _, seconds in before]  # the clock was set back
+    assert Paces([(2, back)]).of(2).between == 0.0
+
+
+def test_what_many_take_together_is_not_the_sum_of_their_medians() -> None:
+    """Each job has one run in five that takes four times as long; their sum is always the same."""
+    times = {f"j{n}": [4.0 if run == n % 5 else 1.0 for run in range(5)] for n in range(50)}
+    runs = [(1, [(name, 0, n * 4.0, past[run]) for n, (name, past) in enumerate(times.items())]) for run in range(5)]
+    usual = medians(times)
+    assert sum(usual.values()) == 50
+    span = makespan(
+        [JobSpec(name=name) for name in times], usual, 1, pace=replace(Paces(runs, usual).of(1), between=0.0)
+    )
+    assert span
+    assert span.seconds == pytest.approx(80.0)
 
 
 def test_what_ends_at_once_has_all_ended_before_anything_takes_its_place() -> None:
@@ -85,7 +177,9 @@ def test_what_ends_at_once_has_all_ended_before_anything_takes_its_place() -> No
 
 def test_nothing_known_is_no_makespan() -> None:
     assert makespan([JobSpec(name="a")], {}, 2) is None
-    assert makespan([], {}, 2) == Makespan(workers=2, seconds=0.0, bound_seconds=0.0)
+    assert makespan([], {}, 2) == Makespan(
+        workers=2, seconds=0.0, bound_seconds=0.0, between_seconds=0.0, apart_seconds=0.0
+    )
 
 
 # the outlook's sums

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from buildrunner.errors import UsageError
+from buildrunner.estimate import Rule
 from buildrunner.job import JobSpec
 from buildrunner.plan import Order, Plan, shards
 
@@ -366,3 +367,51 @@ def test_jobs_that_nobody_has_seen_are_shared_out_too() -> None:
     assert shards("abcd", {"a": 0.0, "b": 0.0}, 2) == [["a", "c"], ["b", "d"]]
     assert shards("abc", {"a": 2.0, "b": 1.0}, 2) == [["a"], ["c", "b"]]
     assert shards("ab", {}, 3) == [["a"], ["b"], []]
+
+
+def test_with_several_workers_what_nobody_has_seen_starts_as_if_it_took_long() -> None:
+    known = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 50.0}
+    assert drain(Plan(jobs("abcdex"), durations=known, workers=1)) == "edcxba"
+    plan = Plan(jobs("abcdex"), durations=known, workers=2)
+    assert plan.estimate("x") == 3.0
+    assert drain(plan) == "exdcba"
+
+
+def test_with_several_workers_what_nobody_has_seen_comes_from_both_ends() -> None:
+    assert drain(Plan(jobs("abcde"), workers=2)) == "eadbc"
+    assert drain(Plan(jobs("abcde"), workers=2, order=Order.NAME)) == "abcde"
+    assert drain(Plan(jobs("abcde"), workers=1)) == "abcde"
+
+
+def test_what_nobody_had_seen_is_ordered_by_what_has_ended() -> None:
+    names = [f"case_{n}" for n in range(12)]
+    plan = Plan([job(name) for name in names], workers=2)
+    first = [plan.take() for _ in range(4)]
+    for spec in first:
+        assert spec
+        plan.finished(spec.name, passed=True)
+        plan.observe(spec.name, 1.0 + int(spec.name[5:]))
+    rest = []
+    while spec := plan.take():
+        rest.append(spec.name)
+    assert rest == [f"case_{n}" for n in range(9, 1, -1)]
+
+
+def test_nothing_is_ordered_anew_where_that_takes_longer_than_a_job() -> None:
+    names = [f"case_{n:03}" for n in range(400)]
+    plan = Plan([job(name) for name in names], workers=2)
+    for _ in range(8):
+        spec = plan.take()
+        assert spec
+        plan.observe(spec.name, 1e-4 * (1 + int(spec.name[5:])))
+    following = [plan.take() for _ in range(2)]
+    assert [spec.name for spec in following if spec] == ["case_395", "case_004"]
+
+
+def test_estimates_say_what_they_go_by() -> None:
+    plan = Plan(jobs("abcx"), durations={"a": 1.0, "b": 2.0, "c": 3.0})
+    assert plan.estimated("a") is None
+    found = plan.estimated("x")
+    assert found
+    assert (found.seconds, found.rule) == (2.0, Rule.MEDIAN)
+    assert Plan(jobs("ab")).estimated("a") is None

@@ -33,6 +33,7 @@ FULL = Receipt(
     skipped_outputs=("pipe",),
     error="said something",
     truncated=(("stdout", 1_000_000),),
+    why_cold="it is no Python script",
 )
 CHANGED: dict[str, Any] = {
     "attempt": "0190-b",
@@ -51,6 +52,7 @@ CHANGED: dict[str, Any] = {
     "skipped_outputs": ("pipe", "socket"),
     "error": None,
     "truncated": (("stdout", 1_000_001),),
+    "why_cold": None,
 }
 
 
@@ -94,8 +96,11 @@ def test_the_checksum_depends_on_the_values_alone() -> None:
 
 
 def test_a_whole_log_is_written_as_it_was_before_logs_could_be_cut() -> None:
-    whole = replace(FULL, truncated=())
-    assert whole.to_wire() == FULL.to_wire()[:-1]
+    cut = replace(FULL, why_cold=None)
+    assert cut.to_wire() == FULL.to_wire()[:-1]
+    assert Receipt.from_wire(cut.to_wire()) == cut
+    whole = replace(cut, truncated=())
+    assert whole.to_wire() == FULL.to_wire()[:-2]
     assert Receipt.from_wire(whole.to_wire()) == whole
 
 
@@ -110,8 +115,9 @@ WIRE = to_wire(FULL)
     "values",
     [
         (),
-        WIRE[:-2],
-        (*WIRE[:-1], "stdout"),
+        WIRE[:-3],
+        (*WIRE[:-2], "stdout"),
+        (*WIRE[:-1], 7),
         (*WIRE, None),
         (*WIRE[:5], "fine", *WIRE[6:]),
         (*WIRE[:5], None, *WIRE[6:]),
@@ -126,6 +132,7 @@ WIRE = to_wire(FULL)
         "empty",
         "short",
         "no pairs",
+        "no reason",
         "long",
         "outcome",
         "no-outcome",
@@ -179,7 +186,7 @@ def run(slot: Slot, tmp_path: Path) -> Callable[..., Receipt]:
             "grace": 0.0,
         }
         wire = slot.run(Assignment(**{**values, **change}).to_wire())  # type: ignore[arg-type]
-        assert len(wire) == len(fields(Receipt)) - 1  # nothing was truncated
+        assert len(wire) == len(fields(Receipt)) - 2  # nothing was truncated, and everything is cold
         return Receipt.from_wire(wire)
 
     return run

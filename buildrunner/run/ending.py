@@ -1,0 +1,228 @@
+"""How a script that was started warm ends: as CPython would end it, without taking the interpreter apart.
+
+Taking it apart touches all memory that the child shares with its worker, which costs more than a short script does.
+Nobody can tell whether it was done where nothing is left that has a say in it: no second thread, no object with a
+finalizer, no weak reference that calls somebody back, no library that writes through streams of its own. Then threads
+are joined, `atexit` is called and streams are flushed, in the order of CPython's `Py_FinalizeEx` (pylifecycle.c), and
+that is all. Otherwise CPython does it.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # the signal module without its enums
+import _thread
+import atexit
+import gc
+import os
+import sys
+from _weakref import ref
+
+from buildrunner.run.hidden import hidden
+
+TYPE_CHECKING = False  # as in typing, which is too big to import here
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+_ERROR = 1
+_BEYOND = 1 << 31  # what an exit code cannot be
+_COLLECTED = 1 << 14  # of a type's flags: its instances are known to the garbage collector (Py_TPFLAGS_HAVE_GC)
+# Modules of the standard library's own that write through C's streams, or to a terminal or a database, at their end.
+_WITH_MORE_TO_DO = {
+    "_ctypes", "_curses", "_curses_panel", "_dbm", "_gdbm", "readline", "_sqlite3", "_testcapi", "_testinternalcapi",
+    "_tkinter", "_xxsubinterpreters", "_interpreters",
+}  # fmt: skip
+# What these have left to do, `exit` does: write out C's streams. Their objects hold nothing that would be lost.
+_ENDED_BY_C = {"_ctypes", "numpy"}
+
+
+class _Look:
+    """Says whether something traces or profiles, without a call that it would be told of."""
+
+    __pos__: Any = sys.gettrace
+    __neg__: Any = sys.getprofile
+
+
+_LOOK = _Look()
+
+
+class Before:
+    """What was there when a script began: what has been added since is the script's."""
+
+    def __init__(self, modules: list[str], preloaded: Mapping[str, object], leave: Callable[[int], object]) -> None:
+        """`preloaded` are those of the modules that Python did not need to start; `leave` ends a process as C does."""
+        self.modules = frozenset(modules)
+        self.count, self.last = len(modules), modules[-1]
+        self.streams = sys.stdout, sys.stderr
+        self.library = os.path.dirname(os.__file__) + "/"
+        self.extensions = self.library + "lib-dynload/"
+        more = [name for name, module in preloaded.items() if self.has_more_to_do(name, module)]
+        self.is_simple = all(name.partition(".")[0] in _ENDED_BY_C for name in more)
+        self.leave = leave if more else os._exit
+
+    def has_more_to_do(self, name: str, module: object) -> bool:
+        """Whether this is a library that writes past Python's own streams, or may."""
+        file = vars(module).get("__file__") if isinstance(module, type(sys)) else None
+        is_foreign = isinstance(file, str) and file.endswith(".so") and not file.startswith(self.extensions)
+        return is_foreign or name in _WITH_MORE_TO_DO
+
+
+@hidden
+def end(left: list[Any], before: Before) -> SystemExit | None:
+    """Do all that is to be done after the last line of a script, of which these are left: its namespace, and its error.
+
+    Where it returns, CPython is to do the rest: with the exit code of what it returns, or as after an error that has
+    been told. Where something is left in the list that rest is all.
+    """
+    space, error = left
+    is_traced = +_LOOK or -_LOOK
+    if not is_traced:
+        left.clear()
+        flush_io()
+    interrupted = type(error) is KeyboardInterrupt
+    last: SystemExit | None = None
+    code: Any = 0
+    if isinstance(error, SystemExit):
+        last = error
+        code = error.code if type(error) is SystemExit else error
+    else:
+        if error is not None:
+            code = last = report(error)
+        for name in ("__file__", "__cached__"):  # as it does when its program has not called for the end by itself
+            if name in space:
+                del space[name]
+        if error is None:
+            last = SystemExit(0)
+        elif last is None:
+            code = _ERROR
+    is_plain = not is_traced and (code is None or isinstance(code, int)) and -_BEYOND <= (code or 0) < _BEYOND
+    # Before CPython ends by a SystemExit it flushes C's streams, which otherwise come last.
+    if is_plain and (error is None or is_simple(before)) and finish(before):
+        if interrupted:
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+            os.kill(os.getpid(), _signal.SIGINT)
+        before.leave((code or 0) & 0xFF)
+    error = space = None
+    if is_traced:
+        left[0] = left[1] = None
+    elif interrupted:
+        try:
+            exec("raise KeyboardInterrupt")  # of a text CPython remembers it, and ends by that signal
+        except KeyboardInterrupt:
+            pass
+    return last
+
+
+@hidden
+def flush_io() -> None:
+    """Write out what was printed, as CPython does after a program's last line."""
+    for name in ("stderr", "stdout"):
+        try:
+            getattr(sys, name).flush()
+        except BaseException:
+            pass
+
+
+@hidden
+def report(error: BaseException) -> SystemExit | None:
+    """Do with an exception that nobody caught what `PyErr_Print` does with it; returns what that ended with, if so."""
+    if sys.version_info >= (3, 12):
+        sys.last_exc = error
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
+    second: BaseException | None = None
+    try:
+        hook = sys.excepthook
+    except AttributeError:
+        write("sys.excepthook is missing\n")
+        display(error)
+        return None
+    try:
+        hook(type(error), error, error.__traceback__)
+    except BaseException as exc:
+        second = exc
+    if isinstance(second, SystemExit):
+        return second
+    if second is not None:
+        write("Error in sys.excepthook:\n")
+        display(second)
+        write("\nOriginal exception was:\n")
+        display(error)
+    return None
+
+
+@hidden
+def display(error: BaseException) -> None:
+    """Show an exception as Python does by itself."""
+    sys.__excepthook__(type(error), error, error.__traceback__)
+
+
+@hidden
+def write(text: str) -> None:
+    """Say something to whoever reads the script's errors, if it can be said."""
+    try:
+        sys.stderr.write(text)
+    except BaseException:
+        pass
+
+
+@hidden
+def finish(before: Before) -> bool:
+    """Do all that comes before the interpreter would be taken apart; returns whether that can be left."""
+    try:
+        if (threading := sys.modules.get("threading")) is not None:
+            threading._shutdown()
+        threading = None
+        atexit._run_exitfuncs()
+    except BaseException:  # CPython tells it when it tries once more
+        return False
+    return flush(before) and not (+_LOOK or -_LOOK) and is_simple(before) and is_silent(before.library)
+
+
+def is_simple(before: Before) -> bool:
+    """Whether there is one thread, the streams are those that were there, and no library has more to do."""
+    now = vars(sys)
+    if _thread._count() or before.streams != (now.get("stdout"), now.get("stderr")) or type(sys.modules) is not dict:
+        return False
+    if gc.callbacks or gc.get_debug():
+        return False
+    if len(sys.modules) == before.count and next(reversed(sys.modules)) == before.last:
+        return before.is_simple
+    added = sys.modules.keys() - before.modules
+    return before.is_simple and not any(before.has_more_to_do(name, sys.modules[name]) for name in added)
+
+
+def is_silent(library: str) -> bool:
+    """Whether no object has a say when it goes: of all that was made since the garbage collector was frozen."""
+    objects = gc.get_objects()
+    kinds = set(map(type, objects))
+    for kind in kinds:
+        if any("__del__" in vars(base) for base in kind.__mro__):
+            return False
+    if type in kinds:  # classes were made; of instances that the collector does not know only these tell
+        for kind in objects:
+            if isinstance(kind, type) and not kind.__flags__ & _COLLECTED and "__del__" in vars(kind):
+                return False
+    if any(issubclass(kind, ref) for kind in kinds):
+        for weak in objects:
+            if isinstance(weak, ref) and (callback := weak.__callback__) is not None:
+                if isinstance(getattr(callback, "__self__", None), ref) and callback.__name__ == "_destroy":
+                    continue  # abc's own, in C: it forgets which classes it was asked about
+                code = getattr(callback, "__code__", None)
+                if code is None or not code.co_filename.startswith(library):
+                    return False
+    return True
+
+
+@hidden
+def flush(before: Before) -> bool:
+    """Write out what the script printed; False where that fails, or goes another way: that is for CPython."""
+    now = vars(sys)
+    for stream, name in zip(before.streams, ("stdout", "stderr"), strict=True):
+        if now.get(name) is not stream:
+            return False
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except BaseException:
+            return False
+    return True

@@ -1,0 +1,330 @@
+"""Importing modules for scripts before they begin, and finding out which of them a fork would not survive.
+
+It happens as in a script: with the script's own `sys.path` but for its folder, and with no module of ours to be seen.
+What was imported cannot be taken back. So each module is looked at as soon as it is there, and where it left something
+that is one process's alone, or took something that each script has to take for itself, this worker must end; the next
+one leaves that module out.
+
+Not to be seen: what a compiled library draws from the system without a call from Python.
+"""
+
+from __future__ import annotations
+
+import _locale
+import _signal  # type: ignore[import-not-found]  # the signal module without its enums
+import builtins
+import gc
+import os
+import sys
+import time
+
+from buildrunner.run.standing import standing
+
+TYPE_CHECKING = False  # as in typing, which is too big to import here
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, ModuleType
+    from typing import Any
+
+LONGEST = 60
+"""Seconds that an import may take; then SIGALRM ends this process."""
+
+ELSEWHERE = "looks where it runs, and scripts run elsewhere"
+"""What is said of an import that would go well if scripts ran where their workers do."""
+
+_OF_LIBC = 3 << 31  # signals 32 and 33, by which it speaks to threads
+_ENDING = 0.2  # seconds in which a thread that has been joined is gone for the kernel too
+_FORKS = "which a fork would not have"
+_ALIKE = "which would be the same for every script"
+_CALLS = {
+    **dict.fromkeys(("urandom", "getrandom"), ("posix", f"draws from the system's randomness, {_ALIKE}")),
+    **dict.fromkeys(("getpid", "getppid"), ("posix", f"takes down the number of a process, {_ALIKE}")),
+    **dict.fromkeys(
+        ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"),
+        ("time", f"reads the clock, {_ALIKE}"),
+    ),
+    **dict.fromkeys(("now", "utcnow", "today"), (None, f"reads the clock, {_ALIKE}")),
+    "getcwd": ("posix", ELSEWHERE),
+}
+_OF_AN_ATTEMPT = {f"BUILDRUNNER_{name}" for name in ("ATTEMPT_ID", "ATTEMPT_NUMBER", "JOB_NAME", "OUTPUT_DIR")}
+# What these take at import is taken again in each child: by themselves, or by what `renewals` returns.
+_RENEWED = ("random", "logging", "multiprocessing.process", "multiprocessing.heap", "numpy.random")
+
+
+class _Arguments(list):  # type: ignore[type-arg]
+    """`sys.argv`, which is another one in every script; notes whether anybody looks at it."""
+
+    was_read = False
+
+    def __getitem__(self, key: Any) -> Any:
+        self.was_read = True
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Any:
+        self.was_read = True
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self.was_read = True
+        return super().__len__()
+
+
+class _Variables(dict):  # type: ignore[type-arg]
+    """What is behind `os.environ`; notes which variables are read."""
+
+    def __init__(self, variables: dict[bytes, bytes]) -> None:
+        super().__init__(variables)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: Any) -> Any:
+        self.read.add(os.fsdecode(name))
+        return super().__getitem__(name)
+
+
+class _Witness:
+    """Is called at every call during an import, and notes those whose result would be shared by all scripts."""
+
+    def __init__(self, *, elsewhere: bool) -> None:
+        self.elsewhere = elsewhere
+        self.seen: list[str] = []
+        self.variables: set[str] = set()  # of the environment that were read
+        self.states: dict[str, Any] = {}  # of global generators, as they were when they were made
+
+    def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
+        if event == "c_call":
+            if what := self._noteworthy(frame, arg):
+                self._note(frame, what)
+        elif event == "return" and frame.f_code.co_name == "<module>":
+            name = frame.f_globals.get("__name__")
+            if name in _GENERATORS:
+                self.states[name] = _GENERATORS[name]()
+
+    def _noteworthy(self, frame: FrameType, called: Any) -> str | None:
+        if frame.f_code.co_name == "seed" and frame.f_globals.get("__name__") == "random":
+            return _CALLS["urandom"][1] if frame.f_locals.get("a", 0) is None else None
+        name = getattr(called, "__name__", "")
+        if name not in _CALLS or (name == "getcwd" and not self.elsewhere):
+            return None
+        module, what = _CALLS[name]
+        if module is None:
+            return what if isinstance(getattr(called, "__self__", None), type) else None  # datetime's
+        return what if getattr(called, "__module__", None) == module else None
+
+    def _note(self, frame: FrameType | None, what: str) -> None:
+        """Somebody called what is to be noted: whoever's import that is a part of."""
+        while frame is not None and frame.f_code.co_name != "<module>":
+            frame = frame.f_back
+        who = frame.f_globals.get("__name__", "") if frame else ""
+        if not any(who == name or who.startswith(name + ".") for name in _RENEWED):
+            self.seen.append(what)
+
+    def draws(self) -> bool:
+        """Whether somebody has used a global generator, which is seeded anew in every child."""
+        return any(_GENERATORS[name]() != state for name, state in self.states.items())
+
+
+def _state_of_random() -> Any:
+    return sys.modules["random"]._inst.getstate()
+
+
+def _state_of_numpy() -> Any:
+    state = sys.modules["numpy.random.mtrand"]._rand.get_state(legacy=False)
+    return repr({**state, "state": {name: getattr(v, "tolist", lambda v=v: v)() for name, v in state["state"].items()}})
+
+
+_GENERATORS: dict[str, Callable[[], Any]] = {"random": _state_of_random, "numpy.random": _state_of_numpy}
+
+
+def preload(
+    names: list[str], *, elsewhere: bool, flush: Callable[[], object], report: Callable[..., None]
+) -> set[str] | None:
+    """Import these modules, one after another; None as soon as one of them cannot stay.
+
+    `a:b` stands for `from a import b`. `elsewhere`: scripts run in other folders than this process. `flush` writes out
+    what C has buffered. `report` is called with a module's name before it is imported, and again with what was found:
+    the seconds that took, why it is left out, the names of all that came with it, and where it lies. Returns the names
+    of the variables of the environment that imports have read.
+    """
+    main, argv, bytecode = sys.modules["__main__"], sys.argv, sys.dont_write_bytecode
+    witness = _Witness(elsewhere=elsewhere)
+    sys.dont_write_bytecode = True  # so that what is written is the module's own doing
+    try:
+        return witness.variables if all(_import(name, witness, flush, report) for name in names) else None
+    finally:
+        sys.dont_write_bytecode = bytecode
+        sys.modules["__main__"], sys.argv = main, argv
+
+
+def _import(name: str, witness: _Witness, flush: Callable[[], object], report: Callable[..., None]) -> bool:
+    report(name, None, None)
+    stand_in = sys.modules["__main__"] = type(sys)("__main__")
+    sys.argv = arguments = _Arguments([""])
+    held = sys.getrefcount(stand_in), sys.getrefcount(arguments)
+    pid, modules, before = os.getpid(), set(sys.modules), _look(flush)
+    failed = None
+    kept: Any = os.environ
+    behind, kept._data = kept._data, _Variables(kept._data)
+    variables, os.environb._data = kept._data, kept._data  # type: ignore[attr-defined]
+    _signal.alarm(LONGEST)
+    began = time.perf_counter()
+    sys.setprofile(witness)
+    try:
+        module, _, part = name.partition(":")
+        __import__(module, None, None, [part] if part else [])
+    except BaseException as exc:
+        failed = f"it cannot be imported: {type(exc).__name__}: {exc}".rstrip(": ").splitlines()[0]
+        del exc
+    is_own = sys.getprofile() is witness
+    sys.setprofile(None)
+    if os.getpid() != pid:
+        os._exit(0)  # a process that the module made, and let run on
+    seconds = time.perf_counter() - began
+    behind.clear()
+    behind.update(variables)
+    kept._data = os.environb._data = behind  # type: ignore[attr-defined]
+    witness.variables |= variables.read
+    _signal.alarm(0)
+    if failed and modules == set(sys.modules) and _differing(before, _look(flush)) is None:
+        report(name, seconds, failed)
+        return True
+    why = failed or _differing(before, _look(flush))
+    if why is None and not is_own:
+        why = "its import traces or profiles Python"
+    if why is None and witness.seen:
+        why = f"its import {witness.seen[0]}"
+    if why is None and not variables.read.isdisjoint(_OF_AN_ATTEMPT):
+        why = f"its import reads {min(variables.read & _OF_AN_ATTEMPT)}, which every script has its own of"
+    if why is None and witness.draws():
+        why = "its import uses a global generator of random numbers, which is seeded anew in every script"
+    if why is None and arguments.was_read:
+        why = "its import looks at the command line, which every script has its own of"
+    if sys.modules.get("__mp_main__") is stand_in:
+        sys.modules["__mp_main__"] = type(sys)("__main__")  # multiprocessing's own name for it: see `renewals`
+    if why is None and (sys.getrefcount(stand_in), sys.getrefcount(arguments)) != held:
+        why = "its import keeps hold of the script or its command line, and every script has its own"
+    brings = {other.partition(".")[0] for other in sys.modules.keys() - modules}.difference(sys.builtin_module_names)
+    file = getattr(sys.modules.get(module), "__file__", None)
+    report(name, seconds, why, sorted(brings), file if isinstance(file, str) else None)
+    return why is None
+
+
+def _look(flush: Callable[[], object]) -> dict[str, Any]:
+    """What one process has to itself and an import may change, by what is to be said when it has."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    flush()
+    status = dict(line.split(":\t", 1) for line in _read("/proc/self/status").splitlines() if ":\t" in line)
+    return {
+        "prints": [os.fstat(number).st_size for number in (1, 2)],
+        f"leaves a thread running, {_FORKS}": _threads(),
+        f"leaves a process running, {_FORKS}": _has_children(),
+        "leaves open": _open(),
+        "writes to a file or another process": _read("/proc/self/io").partition("wchar: ")[2].partition("\n")[0],
+        "shares memory with other processes": [
+            line for line in _read("/proc/self/maps").splitlines() if line.split(None, 2)[1].startswith("rw-s")
+        ],
+        "changes what signals do": (
+            [_signal.getsignal(number) for number in _signal.valid_signals()],
+            [int(status.get(name, "0"), 16) & ~_OF_LIBC for name in ("SigBlk", "SigIgn", "SigCgt")],
+            [_signal.getitimer(which) for which in (_signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF)],
+        ),
+        "changes limits, priority, umask or working folder": (standing(), status.get("Umask"), os.getcwd()),
+        "changes sys.path": list(sys.path),
+        "changes how Python shows things or reports errors": [
+            vars(sys).get(name)
+            for name in ("stdout", "stderr", "stdin", "excepthook", "displayhook", "unraisablehook", "breakpointhook")
+        ],
+        "traces or profiles Python": sys.gettrace(),
+        "changes settings of Python": (
+            gc.isenabled(), gc.get_threshold(), gc.get_debug(), len(gc.callbacks), sys.getrecursionlimit(),
+            sys.getswitchinterval(), sorted(vars(builtins)),
+        ),
+        "changes the locale": _locale.setlocale(_locale.LC_ALL, None),
+    }  # fmt: skip
+
+
+def _differing(before: dict[str, Any], after: dict[str, Any]) -> str | None:
+    """What an import did that a fork would not survive, in words."""
+    for what, was in before.items():
+        now = after[what]
+        if was == now:
+            continue
+        if what == "leaves open":
+            more = [target for number, target in sorted(now.items()) if was.get(number) != target]
+            what = f"leaves {more[0]} open" if more else "closes what was open"
+        return f"its import {what}"
+    return None
+
+
+def _threads() -> bool:
+    """Whether there is another thread that does not end before a fork, as those of OpenBLAS and its like do."""
+    if len(os.listdir("/proc/self/task")) == 1:
+        return False
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    until = time.monotonic() + _ENDING
+    while len(os.listdir("/proc/self/task")) > 1:
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.001)
+    return False
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _open() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            pass  # the one of looking
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.readall().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def renewals(modules: dict[str, ModuleType]) -> list[tuple[Callable[[Any], object], ModuleType]]:
+    """What is to be called in each child, and with which module, so that what it took at import is the child's own."""
+    known: dict[str, Callable[[Any], object]] = {
+        "numpy.random.mtrand": lambda mtrand: mtrand._rand.__init__(),
+        "logging": _renew_logging,
+        "multiprocessing": _renew_main,
+        "multiprocessing.process": _renew_multiprocessing,
+        "threading": _renew_threading,
+    }
+    return [(renew, modules[name]) for name, renew in known.items() if name in modules]
+
+
+def _renew_logging(logging: Any) -> None:
+    logging._startTime = time.time_ns() if isinstance(logging._startTime, int) else time.time()
+
+
+def _renew_main(multiprocessing: Any) -> None:
+    sys.modules["__mp_main__"] = sys.modules["__main__"]
+
+
+def _renew_multiprocessing(process: Any) -> None:
+    process.current_process()._config["authkey"] = process.AuthenticationString(os.urandom(32))
+    if process.ORIGINAL_DIR is not None:
+        process.ORIGINAL_DIR = os.getcwd()
+
+
+def _renew_threading(threading: Any) -> None:
+    if hasattr(main := threading.main_thread(), "_set_native_id"):
+        main._set_native_id()

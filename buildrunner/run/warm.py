@@ -1,0 +1,170 @@
+"""The program of a warm worker: as worker.py, but scripts of its own Python are forks of it and not started anew.
+
+It is started as every script is, by `python warm.py` with the scripts' environment: what Python is when it gets here is
+what a script finds. Where a Python cannot be shared it says why on its standard error and ends with UNFIT, before it
+has taken anything from its queue; the server then starts an ordinary worker in its place.
+
+    0 /dev/null   1, 2 files, as a script's logs   3 the queue, both ways
+    python warm.py ROOM [WHERE MODULE...]
+"""
+
+import sys  # and nothing else before this is written down, not even from __future__
+
+_START = list(sys.modules), dict(sys.path_importer_cache), list(sys.path), dict(globals()), sys.excepthook
+
+_parts: "list[Any]" = []
+
+TYPE_CHECKING = False  # as in typing, which is too big to import here
+if TYPE_CHECKING:
+    from typing import Any
+
+UNFIT = 76
+"""The exit code of a warm worker whose Python cannot be shared."""
+
+QUEUE = 3
+"""Its descriptor."""
+
+ELSEWHERE = "elsewhere"
+"""Stands before the names of modules to import for all scripts where these run in folders of their own."""
+
+_UNLIKE = (
+    "PYTHONDUMPREFS", "PYTHONDUMPREFSFILE", "PYTHONMALLOCSTATS", "PYTHONPERFSUPPORT", "PYTHON_PERF_JIT_SUPPORT",
+    "PYTHONPROFILEIMPORTTIME", "PYTHONTRACEMALLOC",
+)  # fmt: skip
+
+
+def _unfit(why: str) -> None:
+    import os
+
+    os.write(2, why.encode() + b"\n")
+    os._exit(UNFIT)  # whatever Python is told to do when it ends
+
+
+def _check() -> None:
+    """End here where scripts would notice that Python was started before them."""
+    import os
+
+    if sys.version_info < (3, 11) or sys.implementation.name != "cpython":
+        _unfit("only CPython 3.11 and later can be warm, and this is {} {}.{}".format(
+            sys.implementation.name, *sys.version_info[:2]))  # fmt: skip
+    flags = sys.flags
+    if flags.inspect or flags.verbose or flags.debug or flags.dev_mode:
+        _unfit("Python is told to inspect, to debug or to be verbose")
+    for name in _UNLIKE:
+        if os.environ.get(name):
+            _unfit(f"{name} is set: it is about how Python starts")
+    if sys.getfilesystemencoding() != "utf-8":
+        _unfit("file names are not read as UTF-8")
+    if sys.gettrace() or sys.getprofile():
+        _unfit("something traces or profiles Python from its start on")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    if os.fstat(1).st_size or os.fstat(2).st_size:
+        _unfit("Python says something when it starts")
+    if len(os.listdir("/proc/self/task")) > 1:
+        _unfit("Python has threads as soon as it starts")
+    if len(os.listdir("/proc/self/fd")) > 5:  # four, and the one of looking
+        _unfit("Python opens files when it starts")
+
+
+def _prepare() -> "Any":
+    """Import what a worker needs, past anything that the environment puts in its way."""
+    import gc
+    import os
+
+    names, finders, path, space, _ = _START  # as a script finds them
+    finders.pop(__file__, None)
+    library = os.path.dirname(os.__file__)
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    restricted = [library, library + "/lib-dynload", package]
+    sys.path[:] = restricted
+    from buildrunner.run import ending, fork, group, hidden, limits, worker  # noqa: F401
+
+    if not hidden.is_hiding():
+        _unfit("this Python shows who runs a script")
+    where, *wanted = sys.argv[2:] or ("",)
+    if wanted:
+        import ctypes
+
+        from buildrunner.run import preload, wire
+
+        libc = ctypes.PyDLL(None)
+
+    ours = {name: module for name, module in sys.modules.items() if name not in names}
+    variables: set[str] | None = set()
+    renewals, leave = [], os._exit
+    for name in ours:
+        del sys.modules[name]
+    if wanted:
+        sys.path[:] = path if getattr(sys.flags, "safe_path", False) else path[1:]
+        sys.path_importer_cache.clear()
+        sys.path_importer_cache.update(finders)
+
+        def report(*told: "Any") -> None:
+            wire.write_frame(QUEUE, ("preload", told))
+
+        elsewhere = where == ELSEWHERE
+        variables = preload.preload(wanted, elsewhere=elsewhere, flush=lambda: libc.fflush(None), report=report)
+        if variables is None:
+            os._exit(UNFIT)  # without any module's last words
+        finders = dict(sys.path_importer_cache)
+        renewals = preload.renewals(sys.modules)
+        leave = libc.exit
+    os.set_inheritable(QUEUE, False)
+    modules = dict(sys.modules)
+    sys.modules.update(ours)
+    sys.path[:] = restricted
+
+    class WarmWorker(worker.Worker):
+        """The ordinary worker around that slot."""
+
+        slot_type = fork.ForkSlot
+        queue = results = QUEUE
+        time_enough = 0.0
+
+    main = {name: value for name, value in space.items() if name.startswith("__")}
+    preloaded = {name: module for name, module in modules.items() if name not in names}
+    fork.ForkSlot.original = fork.Original(main, modules, preloaded, finders, path, variables or (), renewals)
+    spaces = [vars(module) for module in ours.values()]
+    _parts[:] = worker, WarmWorker, ending.end, spaces, gc, ending.Before(list(modules), preloaded, leave)
+    return hidden.hidden(_live)
+
+
+def _live(*_: object) -> None:
+    """The bottom of every stack in this process and its children: the worker's work, or what a child is to run."""
+    sys.excepthook = _START[4]
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        if hasattr(sys, name):
+            delattr(sys, name)
+    newborn = error = None
+    try:
+        _parts[0].main(_parts[1])
+    except _parts[0].attempt.Newborn as exc:
+        newborn = exc
+    if newborn is None:
+        raise SystemExit(0)
+    code, space = newborn.code, newborn.space
+    newborn.code = newborn.space = None
+    newborn.args = ()
+    _parts.append(newborn)  # to let go of the worker would touch all its memory
+    newborn = None
+    try:
+        exec(code, space)
+    except BaseException as exc:
+        error = exc
+    left, code, space, error = [space, error], None, None, None
+    last = _parts[2](left, _parts[5])
+    if not left:
+        # CPython takes everything apart now, and nothing of ours shall hold anything that it looks at.
+        _parts[4].unfreeze()
+        for space in [*_parts[3], globals()]:
+            space.clear()
+    if last is not None:
+        raise last
+
+
+if __name__ == "__main__":
+    _check()
+    sys.excepthook = _prepare()
+    # From here on no frame of this file may lie below those of a script: CPython calls the hook when all are gone.
+    raise SystemError("a warm worker begins")

@@ -1,0 +1,51 @@
+"""Cases of the zoo that differ, the sentence of docs/warm-mode.md that tells users so, and what lines may differ.
+
+One that no longer differs is a fault as well: then both the entry here and the sentence there are to go.
+"""
+
+from tests.conformance.compare import Explanation
+
+_DEPTH = Explanation(
+    sentence="The stack is two calls deeper, so a recursion that goes on to the limit ends two calls sooner.",
+    lines=r"[-+](\d+|  \[Previous line repeated \d+ more times\])",
+)
+_STACK = Explanation(
+    sentence="`faulthandler` shows one line more at the bottom of a stack, which names the worker's program.",
+    lines=r'\+  File ".*/buildrunner/run/warm\.py", line \d+ in _live',
+)
+_WORDS = Explanation(
+    sentence="`/proc/PID/cmdline` has the command line as one text, as `ps` shows it, and `/proc/PID/environ` what the "
+    "worker was started with, the attempt's id aside; `sys.argv` and `os.environ` are what they should be.",
+    lines=r"[-+]\[b'([^ ']*python('?, b'| )process_command_line\.py', b''|BLIS_NUM_THREADS', b'BUILDRUNNER_.*)\]",
+)
+_COUNTS = Explanation(
+    sentence="The garbage collector does not look at what was there before the script: `gc.get_objects()` leaves that "
+    "out, `gc.get_freeze_count()` counts it, and `sys.getrefcount()` of what everybody uses may be higher.",
+    lines=r"[-+](2 \d 1|True \(700, 10, 10\) 0 \[\] \d+ \[\]|object refcount : \d|\['Mine'\] \d)",
+)
+_CYCLES = Explanation(
+    sentence="Objects that die in reference cycles when the process ends may die in another order.",
+    lines=r"[-+]del (a|_b|main|held by main) .*",
+)
+_PROFILE = Explanation(
+    sentence="A function left with `sys.setprofile` until the end sees a return of ours.", lines=r"[-+].*"
+)
+
+EXPLAINED: dict[str, Explanation] = {
+    "error_recursion": _DEPTH,
+    "lib_recursion_depth": _DEPTH,
+    "lib_recursion_limit_set": _DEPTH,
+    "lib_faulthandler": _STACK,
+    "lib_faulthandler_later": _STACK,
+    "lib_faulthandler_segfault": _STACK,
+    "exit_segfault [odd]": _STACK,
+    "process_command_line": _WORDS,
+    "process_environ_shown": _WORDS,
+    "beside_modules_globals_die": _CYCLES,
+    "hook_profile_left_on": _PROFILE,
+    "gc_state": _COUNTS,
+    "gc_objects": _COUNTS,
+    "sys_refcounts": _COUNTS,
+    "sys_refcounts [odd]": _COUNTS,
+    "streams_stderr_closed": _COUNTS,
+}

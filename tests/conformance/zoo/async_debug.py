@@ -1,0 +1,3 @@
+import asyncio
+async def main(): raise KeyError("x")
+asyncio.run(main(), debug=True)

@@ -1,0 +1,3 @@
+import atexit, sys
+atexit.register(lambda: print(sys.exc_info(), sys.last_type))
+1 / 0

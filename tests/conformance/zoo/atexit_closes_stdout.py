@@ -1,0 +1,3 @@
+import atexit, sys
+atexit.register(sys.stdout.close)
+print("written")

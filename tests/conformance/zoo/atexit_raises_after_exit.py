@@ -1,0 +1,3 @@
+import atexit, sys
+atexit.register(lambda: 1 / 0)
+sys.exit(4)

@@ -1,0 +1,2 @@
+"""An error is shown by C code, whatever lies beside."""
+1 / 0

@@ -1,0 +1,2 @@
+import a
+value = getattr(a, 'value', 'not yet')

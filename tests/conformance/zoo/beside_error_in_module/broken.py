@@ -1,0 +1,4 @@
+def f():
+    return g()
+def g():
+    raise ValueError('deep ü')

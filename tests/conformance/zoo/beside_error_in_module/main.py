@@ -1,0 +1,3 @@
+"""A traceback through modules beside the script."""
+import broken
+broken.f()

@@ -1,0 +1,2 @@
+import leaver
+print("never")

@@ -1,0 +1,2 @@
+class S:
+    def __init__(self): self.x = 1

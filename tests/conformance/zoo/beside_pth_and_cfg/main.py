@@ -1,0 +1,3 @@
+print("pyvenv.cfg beside changes nothing")
+import sys
+print(sys.prefix)

@@ -1,0 +1,4 @@
+"""select.py lies beside the script: it is found before the library."""
+import importlib
+m = importlib.import_module("select")
+print(str(getattr(m, "__file__", None)).rsplit("/", 2)[-1], getattr(m, "mine", None))

@@ -1,0 +1,4 @@
+"""_signal.py lies beside the script: what is built in or loaded already goes before it."""
+import importlib
+m = importlib.import_module("_signal")
+print(str(getattr(m, "__file__", None)).rsplit("/", 2)[-1], getattr(m, "mine", None))

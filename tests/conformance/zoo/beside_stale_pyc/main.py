@@ -1,0 +1,2 @@
+import mod, os
+print(sorted(os.listdir(".")), os.listdir("__pycache__"))

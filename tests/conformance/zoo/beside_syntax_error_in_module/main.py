@@ -1,0 +1,2 @@
+"""Its traceback has the line that imported it."""
+import broken

@@ -1,0 +1,2 @@
+import unittest
+unittest.main(module=None, argv=["x", "discover"])

@@ -1,0 +1,1 @@
+print('never: it is not on the path at start')

@@ -1,0 +1,2 @@
+import math
+math.sqtr(1)

@@ -1,0 +1,3 @@
+import os
+os.chdir("/")
+1 / 0

@@ -1,0 +1,3 @@
+with open(__file__, "w") as f:
+    f.write("# one\n# two\n# three\n# the new fourth line\n")
+1 / 0

@@ -1,0 +1,3 @@
+def d(f): return 1 / 0
+@d
+def f(): ...

@@ -1,0 +1,6 @@
+def g():
+    try:
+        yield 1 / 0
+    finally:
+        print("closed")
+next(g())

@@ -1,0 +1,1 @@
+raise KeyError("a" * 300, {"x": [1, 2]})

@@ -1,0 +1,4 @@
+def f():
+    class Inner(Exception): ...
+    raise Inner("x")
+f()

@@ -1,0 +1,3 @@
+class E(Exception):
+    __module__ = "else.where"
+raise E("x")

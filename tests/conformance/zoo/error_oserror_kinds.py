@@ -1,0 +1,2 @@
+import errno
+raise OSError(errno.EPIPE, "broken", "file")

@@ -1,0 +1,5 @@
+import sys
+try:
+    sys.exit(8)
+finally:
+    print("finally")

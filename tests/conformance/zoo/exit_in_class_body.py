@@ -1,0 +1,2 @@
+import sys
+class C: sys.exit(13)

@@ -1,0 +1,3 @@
+import weakref, sys
+class C: ...
+c = C(); r = weakref.ref(c, lambda r: sys.exit(5)); del c; print("on")

@@ -1,0 +1,4 @@
+class Leave(SystemExit):
+    @property
+    def code(self): return 6
+raise Leave(5)

@@ -1,0 +1,3 @@
+import tempfile, warnings
+warnings.simplefilter("always")
+d = tempfile.TemporaryDirectory()

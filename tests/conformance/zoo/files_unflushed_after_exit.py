@@ -1,0 +1,2 @@
+import sys
+f = open("left", "w"); f.write("before the exit"); sys.exit(3)

@@ -1,0 +1,1 @@
+f = open("left.bin", "wb"); f.write(b"\0binary")

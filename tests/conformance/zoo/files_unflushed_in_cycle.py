@@ -1,0 +1,3 @@
+class C: ...
+c = C(); c.me = c; c.f = open("left", "w"); c.f.write("in a cycle")
+del c

@@ -1,0 +1,2 @@
+def f(out=open("left", "w")): out.write("default argument")
+f()

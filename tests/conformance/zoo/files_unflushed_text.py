@@ -1,0 +1,1 @@
+f = open("left.txt", "w"); f.write("text ü")

@@ -1,0 +1,2 @@
+import atexit, traceback
+atexit.register(traceback.print_stack)

@@ -1,0 +1,4 @@
+import traceback
+class C:
+    def __del__(self): traceback.print_stack()
+c = C()

@@ -1,0 +1,4 @@
+import sys
+def hook(t, v, tb): raise SystemExit("from the hook")
+sys.excepthook = hook
+raise ValueError

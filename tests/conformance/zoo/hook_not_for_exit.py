@@ -1,0 +1,3 @@
+import sys
+sys.excepthook = lambda *a: print("hook", a)
+sys.exit(3)

@@ -1,0 +1,3 @@
+import faulthandler, sys
+print(faulthandler.is_enabled())
+faulthandler.dump_traceback()

@@ -1,0 +1,2 @@
+__builtins__ = {"print": print}
+print("x"); exec("len", {"__builtins__": {}})

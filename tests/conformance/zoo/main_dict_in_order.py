@@ -1,0 +1,2 @@
+"""What a script's globals hold at its first line, in order."""
+print(list(globals()))

@@ -1,0 +1,3 @@
+"""The docstring: üöä
+over two lines."""
+print(repr(__doc__))

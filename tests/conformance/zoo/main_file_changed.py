@@ -1,0 +1,3 @@
+__file__ = "/no/such.py"
+def f(): 1 / 0
+f()

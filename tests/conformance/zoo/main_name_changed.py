@@ -1,0 +1,3 @@
+__name__ = "other"
+class C: ...
+print(C.__module__); import warnings; warnings.warn("old", DeprecationWarning); 1 / 0

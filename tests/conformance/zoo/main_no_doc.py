@@ -1,0 +1,1 @@
+print(repr(__doc__), "__annotations__" in globals())

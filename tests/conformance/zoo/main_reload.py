@@ -1,0 +1,3 @@
+"""A script cannot be reloaded: it has no spec."""
+import importlib, sys
+importlib.reload(sys.modules["__main__"])

@@ -1,0 +1,4 @@
+import sys
+class D(dict): ...
+sys.modules = D(sys.modules)
+print("end")

@@ -1,0 +1,2 @@
+import os
+print(open("/proc/self/cmdline", "rb").read().split(b"\0"))

@@ -1,0 +1,3 @@
+"""Differs each time, also cold: excluded by that alone."""
+import random
+print(random.random())

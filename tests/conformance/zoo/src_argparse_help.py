@@ -1,0 +1,3 @@
+"""Described."""
+import argparse
+argparse.ArgumentParser(description=__doc__).parse_args(["--help"])

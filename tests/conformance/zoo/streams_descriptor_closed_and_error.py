@@ -1,0 +1,4 @@
+import os
+print("lost")
+os.close(1)
+1 / 0

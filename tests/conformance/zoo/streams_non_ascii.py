@@ -1,0 +1,3 @@
+print("ü 漢字 🎉")
+import sys
+print("ü 漢字", file=sys.stderr)

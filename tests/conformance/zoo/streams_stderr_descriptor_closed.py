@@ -1,0 +1,4 @@
+import os, sys
+print("x", file=sys.stderr)
+os.close(2)
+1 / 0

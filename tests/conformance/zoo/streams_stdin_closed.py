@@ -1,0 +1,4 @@
+import sys
+sys.stdin.close()
+try: input()
+except ValueError as exc: print(exc)

@@ -1,0 +1,3 @@
+import sys
+sys.stdout = open("left.txt", "w")
+print("into a file")

@@ -1,0 +1,3 @@
+import subprocess, warnings
+warnings.simplefilter("always")
+subprocess.Popen(["sleep", "30"])

@@ -1,0 +1,3 @@
+"""In which order they came."""
+import sys
+print(*sys.modules, sep="\n")

@@ -1,0 +1,3 @@
+"""Where modules are looked for: the script's folder first."""
+import sys
+print(*sys.path, sep="\n")

@@ -1,0 +1,3 @@
+import threading
+threading.excepthook = None
+t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()

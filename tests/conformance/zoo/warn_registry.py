@@ -1,0 +1,4 @@
+import warnings
+warnings.warn("once")
+warnings.warn("once")
+print([k for k in __warningregistry__ if k != "version"])

@@ -1,0 +1,4 @@
+import weakref
+class C: ...
+c = C()
+r = weakref.ref(c, lambda r: print("callback"))
