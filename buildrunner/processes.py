@@ -16,6 +16,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _PR_GET_CHILD_SUBREAPER = 37
 _DEATH_SECONDS = 1.0  # what a killed process may take to die before it is left to itself
 _DEATH_TICK = 0.0005  # seconds
+_EXEC_SECONDS = 0.1  # what a process may take to begin its program before it is passed over
 
 _VARIABLE = b"BUILDRUNNER_ATTEMPT_ID="
 
@@ -55,9 +56,31 @@ def _marks(attempts: Iterable[str]) -> set[bytes]:
 
 
 def _carries(pid: int, marks: set[bytes]) -> bool:
-    with suppress(OSError), open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-        return not marks.isdisjoint(file.read().split(b"\0"))
+    with suppress(OSError):
+        return not marks.isdisjoint(_environment(pid))
     return False
+
+
+def _environment(pid: int) -> list[bytes]:
+    """What this process was started with, as NAME=VALUE; waits for one that is between two programs.
+
+    For a moment in execve(2) the old memory is gone and the new has no environment yet: what is looked at then
+    would seem to carry no id, and live on.
+    """
+    patience = time.monotonic() + _EXEC_SECONDS
+    while not (found := _read(f"/proc/{pid}/environ")) and _is_in_exec(pid) and time.monotonic() < patience:
+        time.sleep(_DEATH_TICK)
+    return (found or _read(f"/proc/{pid}/environ")).split(b"\0")  # once more: it may have begun between the two looks
+
+
+def _is_in_exec(pid: int) -> bool:
+    """Whether it has memory, unlike a zombie or a thread of the kernel's, and no program's code in it yet.
+
+    The kernel writes the address of the code down after the environment.
+    """
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()  # from the third; a name may hold blanks, brackets
+    size, code = fields[20], fields[23]  # the 23rd and the 26th of proc(5)
+    return size != b"0" and code == b"0"
 
 
 def _kill_carrier(pid: int, attempts: Iterable[str]) -> None:
@@ -83,6 +106,11 @@ def _kill_carrier(pid: int, attempts: Iterable[str]) -> None:
     finally:
         if pidfd is not None:
             os.close(pidfd)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
 
 
 class Orphans:
@@ -160,8 +188,7 @@ def _become_subreaper(wanted: bool) -> None:
 def _finished(pid: int, spare: Collection[bytes]) -> bool:
     """Whether this child carries the id of an attempt that has ended."""
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            marks = [entry for entry in file.read().split(b"\0") if entry.startswith(_VARIABLE)]
+        marks = [entry for entry in _environment(pid) if entry.startswith(_VARIABLE)]
     except OSError:
         return False
     return bool(marks) and marks[0] not in spare
