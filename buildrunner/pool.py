@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 from buildrunner import groups
@@ -26,21 +25,15 @@ from buildrunner.preloading import Preloading
 from buildrunner.processes import Orphans, kill_attempts
 from buildrunner.receipt import Receipt
 from buildrunner.regular import open_regular
-from buildrunner.run import fork, warm
-from buildrunner.run import worker as worker_program
-from buildrunner.run.pidfd import open_pidfd
 from buildrunner.run.wire import parse_journal_line
+from buildrunner.run.worker import MADE_WAY
+from buildrunner.spawning import WORKER_PROGRAM, Spawner, Worker
 
-WORKER_PROGRAM = os.path.abspath(worker_program.__file__)
-WARM_PROGRAM = os.path.abspath(warm.__file__)
-SIGNALS = [s for s in signal.valid_signals() if s not in (signal.SIGKILL, signal.SIGSTOP)]
-_OWN_LOG = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _QUICK_DEATH = 1.0  # seconds; a worker that dies sooner than this after its start made no progress
 _QUICK_DEATHS_ALLOWED = 5
 _CLOSE_SECONDS = 5.0
 _LINGER = 0.08  # seconds
 _MOST_EVENTS = 256
-_TITLE = " " * 512  # room in a warm worker's arguments for the command lines of its scripts
 _CALLERS = object()  # marks a descriptor that the pool only watches
 
 
@@ -77,27 +70,6 @@ class Died:
 PoolEvent = Received | Returned | Died
 
 
-class _Worker:
-    """The server's end of one worker."""
-
-    def __init__(
-        self, number: int, pid: int, connection: Connection, journal: str, groups: Sequence[str], warm: bool
-    ) -> None:
-        self.warm = warm
-        self.number = number
-        self.pid = pid
-        self.pidfd = open_pidfd(pid)
-        self.connection = connection
-        self.journal = journal
-        self.groups = groups
-        self.started = time.monotonic()
-        self.outstanding: list[str] = []
-        self.since = self.started  # when the attempt it should be at began, as far as the server knows
-        self.recalled = False
-        self.importing: str | None = None  # the module it is at, before it serves
-        self.has_refused = False  # a module, and cannot go on with what that has done
-
-
 class WorkerPool:
     """Starts, feeds and replaces the workers.
 
@@ -121,19 +93,14 @@ class WorkerPool:
         preloading: Preloading | None = None,
     ) -> None:
         self.size = size
-        self._folder = folder
-        self._hello = hello
-        self._warm = warm
         self._preloading = preloading or Preloading()
-        self._why_cold: str | None = None
-        if warm and sys.getfilesystemencoding() != "utf-8":
-            self._give_up_warm("file names are not read as UTF-8")
-        self._argv = [python, "-I", "-S", program]
+        self._spawner = Spawner(
+            [python, "-I", "-S", program], folder=folder, hello=hello, warm=warm, preloading=self._preloading
+        )
         self._selector = selectors.DefaultSelector()
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Worker] = {}
         self._orphans: Orphans | None = None
         self._own_process = own_process
-        self._born = 0
         self._quick_deaths = 0
         self._waker, self._wakened = socket.socketpair()
         self._waker.setblocking(False)
@@ -174,7 +141,7 @@ class WorkerPool:
             w.since = time.monotonic()
             w.recalled = False
         w.outstanding += [a.attempt for a in assignments]
-        self._tell(w, ("run", [a.to_wire() for a in assignments]))
+        w.tell(("run", [a.to_wire() for a in assignments]))
 
     def recall_stalled(self, after: float) -> float | None:
         """Fetch back what lies behind an attempt that has run for `after` seconds, or behind any while a worker idles.
@@ -208,14 +175,14 @@ class WorkerPool:
                 os.kill(w.pid, signal.SIGKILL)
             elif w.outstanding:
                 w.recalled = True
-                self._tell(w, ("stop", grace))
+                w.tell(("stop", grace))
                 os.kill(w.pid, signal.SIGCONT)  # a stopped worker would hear nothing
 
     def end(self, attempt: str, grace: float) -> None:
         """End one attempt (TERM, then KILL after `grace` seconds; KILL at once when 0), or get it back unstarted."""
         for w in self._workers.values():
             if attempt in w.outstanding:
-                self._tell(w, ("end", attempt, grace))
+                w.tell(("end", attempt, grace))
                 os.kill(w.pid, signal.SIGCONT)
 
     def watch(self, fd: int) -> None:
@@ -237,7 +204,7 @@ class WorkerPool:
                 if key.data is _CALLERS:
                     knocked = True  # stays readable until the caller has read
                     continue
-                w: _Worker | None = key.data
+                w: Worker | None = key.data
                 if w is None:
                     self._drain_wakeups()
                     lingered = True  # somebody is in a hurry
@@ -262,7 +229,7 @@ class WorkerPool:
     def close(self) -> None:
         """End all workers: told to, and killed when they do not."""
         for w in self._workers.values():
-            self._tell(w, ("close",))
+            w.tell(("close",))
             os.kill(w.pid, signal.SIGCONT)
         deadline = time.monotonic() + _CLOSE_SECONDS
         for w in self._workers.values():
@@ -284,92 +251,18 @@ class WorkerPool:
         self._wakened.close()
 
     def _start_worker(self, number: int) -> None:
-        ours, theirs = socket.socketpair()
-        self._born += 1
-        stem = os.path.join(self._folder, f"worker-{self._born}")
-        hello = {"limits": (None, None), "why_cold": self._why_cold, **self._hello(number)}
-        pid = self._spawn_warm(theirs.fileno(), stem, hello["env"]) if self._warm else None
-        is_warm = pid is not None
-        if pid is None:
-            pid = self._spawn(theirs.fileno(), stem)
-        theirs.close()
+        w = self._workers[number] = self._spawner.start(number)
         if self._orphans:
-            self._orphans.expect(pid)
-        # Before the worker hears of anything to do, so that all its scripts are born there; meanwhile it gets ready.
-        own, limited = self._make_groups(pid, hello["limits"][0])
-        w = _Worker(
-            number, pid, Connection(ours.detach()), stem + ".journal", [g for g in (own, limited) if g], is_warm
-        )
-        self._workers[number] = w
+            self._orphans.expect(w.pid)
         self._selector.register(w.connection, selectors.EVENT_READ, w)
         if w.pidfd is not None:
             self._selector.register(w.pidfd, selectors.EVENT_READ, w)
-        self._tell(w, {"worker": number, "journal": w.journal, "groups": (own, limited), **hello})
 
-    def _spawn(self, queue: int, stem: str) -> int:
-        try:
-            return os.posix_spawn(
-                self._argv[0],
-                self._argv,
-                os.environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, queue, 0),
-                    (os.POSIX_SPAWN_DUP2, queue, 1),
-                    (os.POSIX_SPAWN_OPEN, 2, stem + ".err", _OWN_LOG, 0o600),
-                ],
-                setsid=True,  # the terminal's Ctrl-C is for the server to act on
-                setsigdef=[signal.SIGCHLD],  # ignored, it would take the scripts' endings away
-            )
-        except OSError as exc:
-            raise PoolError(f"cannot start a worker ({self._argv[0]}): {exc.strerror}") from exc
-
-    def _spawn_warm(self, queue: int, stem: str, env: dict[str, str]) -> int | None:
-        """Start a worker just as a script would be; None where its Python cannot be started at all."""
-        assert self._warm
-        # It must not have more open than a script: what we inherited ourselves is no business of theirs.
-        inherited = [fd for fd in _descriptors() if fd > warm.QUEUE and os.get_inheritable(fd)]
-        try:
-            return os.posix_spawn(
-                self._warm,
-                [self._warm, WARM_PROGRAM, _TITLE, *self._preloading.words()],
-                env | {"BUILDRUNNER_ATTEMPT_ID": fork.PLACEHOLDER},
-                file_actions=[
-                    *((os.POSIX_SPAWN_CLOSE, fd) for fd in inherited),
-                    (os.POSIX_SPAWN_DUP2, queue, warm.QUEUE),
-                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 1, stem + ".out", _OWN_LOG, 0o600),
-                    (os.POSIX_SPAWN_OPEN, 2, stem + ".err", _OWN_LOG, 0o600),
-                ],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=SIGNALS,
-            )
-        except OSError as exc:
-            self._give_up_warm(f"{self._warm} cannot be started: {exc.strerror}")
-            return None
-
-    def _give_up_warm(self, why: str) -> None:
-        self._warm, self._why_cold = None, why
-
-    def _make_groups(self, pid: int, memory: int | None) -> tuple[str | None, str | None]:
-        """A control group around a new worker, and one for its scripts when their memory is limited, where possible."""
-        name = f"{os.path.basename(self._folder)}-{self._born}"
-        own = groups.make(name)
-        if own is None or not groups.enter(own, pid):
-            return None, None
-        return own, None if memory is None else groups.make_limited(name, memory)
-
-    def _tell(self, w: _Worker, message: Any) -> None:
-        try:
-            w.connection.send_bytes(marshal.dumps(message))
-        except OSError:
-            pass  # it died; its sentinel says so to `wait`
-
-    def _recall(self, w: _Worker) -> None:
+    def _recall(self, w: Worker) -> None:
         w.recalled = True
-        self._tell(w, ("recall",))
+        w.tell(("recall",))
 
-    def _receive(self, w: _Worker, events: list[PoolEvent]) -> bool:
+    def _receive(self, w: Worker, events: list[PoolEvent]) -> bool:
         """Take one message; False when the worker is gone."""
         try:
             verb, content = marshal.loads(w.connection.recv_bytes())
@@ -395,12 +288,12 @@ class WorkerPool:
             raise LedgerError(f"{content}; make room, then `buildrunner resume`")
         return True
 
-    def _preload(self, w: _Worker, module: str, seconds: float | None, why: str | None, *more: Any) -> None:
+    def _preload(self, w: Worker, module: str, seconds: float | None, why: str | None, *more: Any) -> None:
         w.importing = module if seconds is None else None
         w.has_refused = why is not None
         self._preloading.note(module, seconds, why, *more)
 
-    def _bury(self, w: _Worker, events: list[PoolEvent]) -> Died | Returned:
+    def _bury(self, w: Worker, events: list[PoolEvent]) -> Died | Returned:
         """Take in what a dead worker still said and wrote, end what it left running, start another."""
         try:
             while w.connection.poll(0):
@@ -409,7 +302,7 @@ class WorkerPool:
         except OSError:
             pass
         status = os.waitstatus_to_exitcode(os.waitpid(w.pid, 0)[1])
-        made_way = status == worker_program.MADE_WAY
+        made_way = status == MADE_WAY
         if self._orphans:
             self._orphans.forget(w.pid)
         ended = self._forget(w)
@@ -429,18 +322,13 @@ class WorkerPool:
             if w.importing:
                 self._preloading.died(w.importing, status)
             elif not w.has_refused:
-                self._give_up_warm(
-                    _last_line(f"{w.journal.removesuffix('journal')}err") or f"its Python ended with {status}"
-                )
+                self._spawner.take_unfit(w, status)
             self._start_worker(w.number)
             return Returned(worker=w.number, attempts=returned)
         if not (journal.started or lost) and time.monotonic() - w.started < _QUICK_DEATH:
             self._quick_deaths += 1
             if self._quick_deaths > _QUICK_DEATHS_ALLOWED:
-                raise PoolError(
-                    f"workers die as soon as they start; the last words of one are in "
-                    f"{w.journal.removesuffix('journal')}err"
-                )
+                raise PoolError(f"workers die as soon as they start; the last words of one are in {w.errors}")
         self._start_worker(w.number)
         return Died(worker=w.number, pid=w.pid, lost=lost, returned=returned, made_way=made_way)
 
@@ -448,7 +336,7 @@ class WorkerPool:
         if self._orphans:
             self._orphans.end([attempt for w in self._workers.values() for attempt in w.outstanding])
 
-    def _forget(self, w: _Worker) -> int:
+    def _forget(self, w: Worker) -> int:
         """Let go of a dead worker; returns how many processes were left in its control groups, and are ended."""
         self._selector.unregister(w.connection)
         w.connection.close()
@@ -472,23 +360,6 @@ class Journal:
     started: frozenset[str]
     receipts: tuple[Receipt, ...]
     groups: tuple[str, ...] = ()
-
-
-def _descriptors() -> list[int]:
-    found = []
-    with suppress(OSError):
-        for name in os.listdir("/proc/self/fd"):
-            with suppress(OSError):
-                os.fstat(int(name))  # not the one of looking
-                found.append(int(name))
-    return found
-
-
-def _last_line(path: str) -> str:
-    """The last words of a worker."""
-    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-        return (file.read().strip().splitlines() or [""])[-1]
-    return ""
 
 
 def read_journal(path: str) -> Journal:

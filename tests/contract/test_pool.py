@@ -139,7 +139,7 @@ def test_an_attempt_that_ended_by_itself_before_it_could_be_ended_counts_as_what
     [script] = wait_until(lambda: children.read_text().split())
     wait_until((tmp_path / "a1.out").exists)
     os.kill(worker, signal.SIGSTOP)
-    pool._tell(pool._workers[0], ("end", "a1", 5.0))  # as `end` does, which would let it go on
+    pool._workers[0].tell(("end", "a1", 5.0))  # as `end` does, which would let it go on
     (tmp_path / "a1.gate").touch()
     wait_until(lambda: b") Z " in Path(f"/proc/{script}/stat").read_bytes())
     os.kill(worker, signal.SIGCONT)

@@ -19,7 +19,7 @@ FLOORS = (
         "processes", "regular", "removal", "reports", "reports.*", "resumable", "run", "run.*", "scan", "sources",
         "strays", "summary", "timed", "workplace",
     ),
-    ("pool", "loop", "adoption", "bench", "signals"),
+    ("pool", "spawning", "loop", "adoption", "bench", "signals"),
     ("server", "session"),
     ("cli", "cli.*", "__main__"),
 )  # fmt: skip
