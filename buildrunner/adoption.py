@@ -10,10 +10,10 @@ from pathlib import Path
 from buildrunner import groups
 from buildrunner.errors import LedgerBusy
 from buildrunner.job import UNSPENT, JobSpec
+from buildrunner.journal import Journal, read_journal
 from buildrunner.ledger import Ledger, Reader, RunRow, journals, lock
 from buildrunner.loop import Loop
 from buildrunner.outputfolder import reserved
-from buildrunner.pool import Journal, read_journal
 from buildrunner.processes import kill_attempts
 
 _WORKERS_END_WITHIN = 15.0  # seconds after their server's death

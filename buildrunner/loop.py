@@ -33,9 +33,10 @@ from buildrunner.job import (
     JobState,
     Outcome,
 )
+from buildrunner.journal import Journal
 from buildrunner.ledger import Ledger, RunRow
 from buildrunner.plan import Plan
-from buildrunner.pool import Died, Journal, PoolEvent, Received, Returned, WorkerPool
+from buildrunner.pool import Died, PoolEvent, Received, Returned, WorkerPool
 from buildrunner.receipt import Receipt
 from buildrunner.sources import Sources
 

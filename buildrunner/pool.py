@@ -5,7 +5,6 @@ a worker that was told to close, and one that died; of the latter the pool says 
 a new one in its place.
 """
 
-import io
 import marshal
 import os
 import selectors
@@ -21,11 +20,10 @@ from typing import Any
 from buildrunner import groups
 from buildrunner.errors import LedgerError, PoolError, ReceiptError
 from buildrunner.job import Assignment
+from buildrunner.journal import read_journal
 from buildrunner.preloading import Preloading
 from buildrunner.processes import Orphans, kill_attempts
 from buildrunner.receipt import Receipt
-from buildrunner.regular import open_regular
-from buildrunner.run.wire import parse_journal_line
 from buildrunner.run.worker import MADE_WAY
 from buildrunner.spawning import WORKER_PROGRAM, Spawner, Worker
 
@@ -351,34 +349,3 @@ class WorkerPool:
                 pass
         except BlockingIOError:
             pass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Journal:
-    """What a worker's journal holds: attempts that started, receipts of those that ended, its control groups."""
-
-    started: frozenset[str]
-    receipts: tuple[Receipt, ...]
-    groups: tuple[str, ...] = ()
-
-
-def read_journal(path: str) -> Journal:
-    """Read a dead worker's journal. A line that is cut short or damaged counts for nothing, and costs no other line:
-
-    a script can write there if it wants to, with its user's rights.
-    """
-    started, receipts, found = set(), [], []
-    try:
-        with io.BufferedReader(open_regular(path)) as file:
-            for line in file:
-                match parse_journal_line(line):
-                    case ("start", str(attempt), *_):
-                        started.add(attempt)
-                    case ("end", tuple() as fields) if fields and isinstance(fields[0], str):
-                        with suppress(ReceiptError):
-                            receipts.append(Receipt.from_wire(fields))
-                    case ("group", str(group)):
-                        found.append(group)
-    except FileNotFoundError:
-        pass  # died before it could open it, so nothing started
-    return Journal(started=frozenset(started), receipts=tuple(receipts), groups=tuple(found))

@@ -15,7 +15,7 @@ FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "estimate", "forecast"),
     (
         "assignments", "changes", "choice", "config", "control", "delivery", "destination", "doctor", "edits", "groups",
-        "interpreters", "ledger", "ledger.*", "machine", "outputfolder", "package", "packing", "preloading",
+        "interpreters", "journal", "ledger", "ledger.*", "machine", "outputfolder", "package", "packing", "preloading",
         "processes", "regular", "removal", "reports", "reports.*", "resumable", "run", "run.*", "scan", "sources",
         "strays", "summary", "timed", "workplace",
     ),
