@@ -104,7 +104,11 @@ class Spawner:
 
     def take_unfit(self, w: Worker, status: int) -> None:
         """A warm worker ended with `status` before it heard of anything, as its Python cannot be shared."""
-        self._give_up_warm(_last_line(w.errors) or f"its Python ended with {status}")
+        words = _last_words(w.errors)
+        if words and words[-1].startswith("SyntaxError:") and not any(line.startswith("Traceback ") for line in words):
+            self._give_up_warm(f"{warm.FIT}, and this Python is too old to say which it is")  # nor could it read how
+        else:
+            self._give_up_warm(words[-1] if words else f"its Python ended with {status}")
 
     def _give_up_warm(self, why: str) -> None:
         self._warm, self._why_cold = None, why
@@ -170,8 +174,8 @@ def _descriptors() -> list[int]:
     return found
 
 
-def _last_line(path: str) -> str:
-    """The last words of a worker."""
+def _last_words(path: str) -> list[str]:
+    """The lines that a worker left, none where there is nothing to be read."""
     with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-        return (file.read().strip().splitlines() or [""])[-1]
-    return ""
+        return file.read().strip().splitlines()
+    return []

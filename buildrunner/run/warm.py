@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 UNFIT = 76
 """The exit code of a warm worker whose Python cannot be shared."""
 
+FIT = "only CPython 3.11 and later can be warm"
+"""Which Python can be shared."""
+
 QUEUE = 3
 """Its descriptor."""
 
@@ -45,8 +48,7 @@ def _check() -> None:
     import os
 
     if sys.version_info < (3, 11) or sys.implementation.name != "cpython":
-        _unfit("only CPython 3.11 and later can be warm, and this is {} {}.{}".format(
-            sys.implementation.name, *sys.version_info[:2]))  # fmt: skip
+        _unfit("{}, and this is {} {}.{}".format(FIT, sys.implementation.name, *sys.version_info[:2]))
     flags = sys.flags
     if flags.inspect or flags.verbose or flags.debug or flags.dev_mode:
         _unfit("Python is told to inspect, to debug or to be verbose")

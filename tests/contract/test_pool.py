@@ -10,19 +10,21 @@ from typing import Any
 import pytest
 
 from buildrunner.job import Assignment, Outcome
-from buildrunner.pool import PoolEvent, WorkerPool
+from buildrunner.pool import PoolEvent, Received, Returned, WorkerPool
+from buildrunner.receipt import Receipt
 
 LONG = 1000.0  # seconds
+
+
+def hello(worker: int, folder: Path) -> dict[str, Any]:
+    """What a worker is told whose scripts run in this folder."""
+    return {"env": dict(os.environ), "cwd": str(folder), "ready": str(folder / f"ready-{worker}")}
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[WorkerPool]:
     """Two workers whose scripts run in `tmp_path`."""
-
-    def hello(worker: int) -> dict[str, Any]:
-        return {"env": dict(os.environ), "cwd": str(tmp_path), "ready": str(tmp_path / f"ready-{worker}")}
-
-    pool = WorkerPool(2, folder=str(tmp_path), hello=hello)
+    pool = WorkerPool(2, folder=str(tmp_path), hello=lambda worker: hello(worker, tmp_path))
     pool.start()
     yield pool
     pool.stop(0)
@@ -145,3 +147,43 @@ def test_an_attempt_that_ended_by_itself_before_it_could_be_ended_counts_as_what
     os.kill(worker, signal.SIGCONT)
     receipt = next_event().receipt
     assert (receipt.outcome, receipt.exit_code) == (Outcome.OK, 0)
+
+
+# What a warm worker's Python says that cannot run its program → why scripts ran cold then.
+UNFIT = {
+    '  File "warm.py", line 17\n    _parts: "list[Any]" = []\n          ^\nSyntaxError: invalid syntax\n': (
+        "only CPython 3.11 and later can be warm, and this Python is too old to say which it is"
+    ),
+    'Traceback (most recent call last):\n  File "warm.py", line 9, in <module>\nSyntaxError: invalid syntax\n': (
+        "SyntaxError: invalid syntax"
+    ),
+    "Python has threads as soon as it starts\n": "Python has threads as soon as it starts",
+    "": "its Python ended with 1",
+}
+
+
+@pytest.mark.parametrize("words", UNFIT)
+def test_why_a_python_cannot_be_shared_is_in_the_receipts(
+    words: str, tmp_path: Path, waiting: Callable[[str], Assignment]
+) -> None:
+    (tmp_path / "words").write_text(words)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ncat {tmp_path}/words >&2\nexit 1\n")
+    python.chmod(0o755)
+    (tmp_path / "a.gate").touch()
+    pool = WorkerPool(1, folder=str(tmp_path), hello=lambda worker: hello(worker, tmp_path), warm=str(python))
+    pool.start()
+    try:
+        pool.send(0, [waiting("a")])
+        receipts: list[Receipt] = []
+        while not receipts:
+            for event in pool.wait(LONG):
+                match event:
+                    case Returned(attempts=attempts):
+                        pool.send(0, [waiting(attempt) for attempt in attempts])
+                    case Received(receipt=receipt):
+                        receipts.append(receipt)
+    finally:
+        pool.stop(0)
+        pool.close()
+    assert [(r.mode, r.why_cold) for r in receipts] == [("cold", UNFIT[words])]
