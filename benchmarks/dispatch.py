@@ -20,18 +20,26 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from arms import modes
-from harness import BUILDRUNNER, WIDTH, Result, machine, number, parser, publish, say, table, timed, write_list
+from harness import (
+    BUILDRUNNER,
+    WIDTH,
+    Result,
+    machine,
+    number,
+    parser,
+    publish,
+    read_witness,
+    say,
+    table,
+    timed,
+    witnessed,
+    write_list,
+    write_scripts,
+)
 
 from buildrunner.ledger import Reader
 
-_SCRIPT = """\
-from time import CLOCK_MONOTONIC, clock_gettime
-first = clock_gettime(CLOCK_MONOTONIC)
-import os{more}
-last = clock_gettime(CLOCK_MONOTONIC)
-os.write(os.open({file!r}, os.O_WRONLY | os.O_APPEND), f"{{__file__}} {{first!r}} {{last!r}}\\n".encode())
-"""
-WORKLOADS = {"pass": (1000, ""), "sleep 60 ms": (100, "; import time; time.sleep(0.06)")}
+WORKLOADS = {"pass": (1000, ""), "sleep 60 ms": (100, "import time; time.sleep(0.06)")}
 """How many, and what they do. While attempts last under 50 ms a few lie ahead of each worker; then it asks for each."""
 
 _LEFT_OUT = 5
@@ -97,24 +105,14 @@ def _run(arm: str, count: int, more: str) -> tuple[list[float], list[float]]:
         stamps = work / "stamps"
         stamps.touch()
         folder = work / "scripts"
-        folder.mkdir()
-        scripts = [folder / f"{number:06}.py" for number in range(count)]
-        for script in scripts:
-            script.write_text(_SCRIPT.format(file=str(stamps), more=more))
+        scripts = write_scripts(folder, count, witnessed(stamps, more))
         if arm == _XARGS:
             argv = [shutil.which("xargs") or "", "-0", "-n1", f"-P{WIDTH}", sys.executable]
         else:
             options = f"-j{WIDTH} -q --no-zip --state state -o output --mode {arm} --python".split()
             argv = [*BUILDRUNNER, "run", *options, sys.executable, str(folder)]
         timed(argv, cwd=work, stdin=write_list(work / "list", scripts))
-        spans: dict[str, tuple[float, float]] = {}
-        for line in stamps.read_text().splitlines():
-            path, first, last = line.rsplit(" ", 2)
-            if Path(path).name in spans:
-                raise RuntimeError(f"{arm}: {path} ran twice")
-            spans[Path(path).name] = float(first), float(last)
-        if len(spans) != count:
-            raise RuntimeError(f"{arm}: {len(spans)} of {count} scripts left their stamps")
+        spans = read_witness(stamps, count, arm)
         if arm == _XARGS:
             starts, ends = (sorted(moments) for moments in zip(*spans.values(), strict=True))
             # The k-th start beyond the first ones has waited for the end of as many scripts.

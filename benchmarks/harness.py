@@ -100,11 +100,46 @@ def ratio(values: Sequence[float], reference: Sequence[float]) -> Result:
 
 def write_scripts(folder: Path, count: int, text: str = "pass\n") -> list[Path]:
     """`count` equal scripts in a new folder."""
-    folder.mkdir()
-    scripts = [folder / f"{number:06}.py" for number in range(count)]
-    for script in scripts:
+    return write_texts(folder, {f"{number:06}": text for number in range(count)})
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Scripts of these names (without .py) and texts in a new folder, in this order."""
+    folder.mkdir(parents=True)
+    scripts = [folder / f"{name}.py" for name in texts]
+    for script, text in zip(scripts, texts.values(), strict=True):
         script.write_text(text)
     return scripts
+
+
+_WITNESSED = """\
+from time import CLOCK_MONOTONIC, clock_gettime
+first = clock_gettime(CLOCK_MONOTONIC)
+import os{more}
+last = clock_gettime(CLOCK_MONOTONIC)
+os.write(os.open({file!r}, os.O_WRONLY | os.O_APPEND), f"{{__file__}} {{first!r}} {{last!r}}\\n".encode())
+"""
+
+
+def witnessed(witness: Path, work: str = "") -> str:
+    """A script that does this work, and stamps its first and last act into a file, which must be there.
+
+    The clock is the system's monotonic one, so that nobody has to be asked but the script.
+    """
+    return _WITNESSED.format(file=str(witness), more=work and f"; {work}")
+
+
+def read_witness(witness: Path, count: int, arm: str) -> dict[str, tuple[float, float]]:
+    """When each script began and ended, by its file's name; RuntimeError unless `count` ran in this arm, each once."""
+    spans: dict[str, tuple[float, float]] = {}
+    for line in witness.read_text().splitlines():
+        path, first, last = line.rsplit(" ", 2)
+        if Path(path).name in spans:
+            raise RuntimeError(f"{arm}: {path} ran twice")
+        spans[Path(path).name] = float(first), float(last)
+    if len(spans) != count:
+        raise RuntimeError(f"{arm}: {len(spans)} of {count} scripts left their stamps")
+    return spans
 
 
 def write_list(file: Path, paths: Iterable[Path]) -> Path:

@@ -21,23 +21,19 @@ from harness import (
     parser,
     publish,
     ratio,
+    read_witness,
     say,
     spread,
     table,
     timed,
+    witnessed,
     write_list,
+    write_texts,
 )
 
 XARGS, FIRST, SECOND = "xargs, by name", "buildrunner, first run", "buildrunner, remembering"
 
 _SCRIPTS = 24
-_SCRIPT = """\
-import sys, time
-start = time.clock_gettime(time.CLOCK_MONOTONIC)
-time.sleep({seconds!r})
-with open(sys.argv[1], "a") as witness:
-    witness.write(f"{{start!r}} {{time.clock_gettime(time.CLOCK_MONOTONIC)!r}}\\n")
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +50,15 @@ def measure(rounds: int = 3, scale: float = 1.0) -> Result:
     runs: dict[str, list[Span]] = {XARGS: [], FIRST: [], SECOND: []}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         work = Path(name)
-        scripts = _write_scripts(work / "scripts", scale)
-        paths, witness = write_list(work / "list", scripts), work / "witness"
+        witness = work / "witness"
+        paths = write_list(work / "list", write_texts(work / "scripts", _texts(witness, scale)))
         program = shutil.which("xargs")
-        xargs = [program or "", "-0", f"-P{WIDTH}", "-I{}", sys.executable, "{}", str(witness)]
+        xargs = [program or "", "-0", "-n1", f"-P{WIDTH}", sys.executable]
         for turn in range(rounds):
             here = work / f"round-{turn}"
             here.mkdir()
             options = f"-j{WIDTH} -q --no-zip --state state -o output --python {shlex.quote(sys.executable)}"
-            build = [*BUILDRUNNER, "run", *shlex.split(options), str(work / "scripts"), "--", str(witness)]
+            build = [*BUILDRUNNER, "run", *shlex.split(options), str(work / "scripts")]
             for arm, argv in ((XARGS, xargs), (FIRST, build), (SECOND, build)):
                 if not argv[0]:
                     continue
@@ -99,23 +95,21 @@ def markdown(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _write_scripts(folder: Path, scale: float) -> list[Path]:
+def _texts(witness: Path, scale: float) -> dict[str, str]:
     """0.1 to 3 seconds, each a sixth longer than the one before it, shuffled by name but for the longest."""
-    folder.mkdir()
     last = _SCRIPTS - 1
     ranks = [*(7 * place % last for place in range(last)), last]
-    scripts = [folder / f"{place:02}.py" for place in range(_SCRIPTS)]
-    for script, rank in zip(scripts, ranks, strict=True):
-        script.write_text(_SCRIPT.format(seconds=round(scale * 0.1 * 30 ** (rank / last), 6)))
-    return scripts
+    lengths = [round(scale * 0.1 * 30 ** (rank / last), 6) for rank in ranks]
+    return {
+        f"{place:02}": witnessed(witness, f"import time; time.sleep({seconds!r})")
+        for place, seconds in enumerate(lengths)
+    }
 
 
 def _run(argv: list[str], here: Path, paths: Path, witness: Path) -> Span:
     witness.write_text("")
     usage = timed(argv, cwd=here, stdin=paths)
-    stamps = [tuple(map(float, line.split())) for line in witness.read_text().splitlines()]
-    if len(stamps) != _SCRIPTS:
-        raise RuntimeError(f"{len(stamps)} of {_SCRIPTS} scripts left their stamps: {' '.join(argv)[:200]}")
+    stamps = read_witness(witness, _SCRIPTS, " ".join(argv)[:200]).values()
     lengths = [end - start for start, end in stamps]
     return Span(
         wall=usage.wall,

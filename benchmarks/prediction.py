@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from harness import BUILDRUNNER, ENVIRONMENT, Result, machine, number, parser, publish, say, spread, table
+from harness import BUILDRUNNER, ENVIRONMENT, Result, machine, number, parser, publish, say, spread, table, write_texts
 
 _WORKERS = (1, 2, 4)
 _SLEEP = "import time; time.sleep({seconds!r})\n"
@@ -55,15 +55,14 @@ def measure(rounds: int = 3, scale: float = 1.0) -> Result:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         for words, make in WORKLOADS.items():
             work = Path(name, words.replace(" ", "-"))
-            (work / "scripts").mkdir(parents=True)
-            for script, text in make(scale).items():
-                (work / "scripts" / f"{script}.py").write_text(text)
+            texts = make(scale)
+            write_texts(work / "scripts", texts)
             for workers in _WORKERS:
                 pairs = []
                 for turn in range(rounds):
                     pairs.append(one := _round(work, workers, f"state-{workers}-{turn}"))
                     say(f"{words} on {workers}, {turn + 1} of {rounds}: {one.foretold:.3f} s, then {one.taken:.3f} s")
-                rows.append(_row(words, len(make(scale)), workers, pairs))
+                rows.append(_row(words, len(texts), workers, pairs))
     return {"rounds": rounds, "rows": rows}
 
 
