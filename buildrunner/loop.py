@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from buildrunner.asked import Asked
 from buildrunner.assignments import AttemptIds
 from buildrunner.control import Control, Request
 from buildrunner.events import (
@@ -102,8 +103,7 @@ class Loop:
         self._find_fault = fault
         self._tick = self._listeners.tick
         self._ending: dict[str, int] = {}  # attempts that were cancelled by themselves → how often
-        self._unstarted: set[str] = set()  # of these, the ones that came back without having started
-        self._asked: list[tuple[Request, dict[str, str]]] = []  # unanswered, and attempts (→ job) they wait for
+        self._asked = Asked()
         self._done = sum(job.state in FINAL_STATES for job in self._jobs.values())
         self._failed = sum(job.state is JobState.FAILED for job in self._jobs.values())
         self._current: dict[str, str] = {}  # attempt → job, for all that lie with workers
@@ -220,8 +220,7 @@ class Loop:
         for worker, assignments in batches.items():
             self._pool.send(worker, assignments)
         self._tell()
-        if self._asked:
-            self.answer()
+        self._asked.answer(self._current, self._jobs)
 
     def _fill(self, batches: dict[int, list[Assignment]]) -> None:
         """Give every idle worker a job, then put short ones ahead where that saves waiting for the server."""
@@ -376,7 +375,7 @@ class Loop:
             self._jobs[name] = self._jobs[name].advanced(JobEvent.RETURN, attempts=-1)
             self._news.append(JobReturned(job=name, attempt=attempt))
             if self._ending.pop(attempt, 0):
-                self._unstarted.add(attempt)
+                self._asked.came_back(attempt)
                 self._cancel_waiting(name)
             else:
                 self._plan.put_back(name)
@@ -413,7 +412,7 @@ class Loop:
             if request.jobs is None:
                 self.cancelled = True
                 self.ask_stop(_CANCELLED)
-                self._asked.append((request, dict(self._current)))
+                self._asked.add(request, dict(self._current))
             else:
                 self._cancel(request)
 
@@ -431,34 +430,18 @@ class Loop:
             for name in waiting:
                 self._cancel_waiting(name)
         request.matched, request.dropped = len(chosen), waiting
-        self._asked.append((request, attempts))
+        self._asked.add(request, attempts)
         self._tell()
-        self.answer()
+        self._asked.answer(self._current, self._jobs)
 
     def _cancel_waiting(self, name: str) -> None:
         self._drop([name], JobState.CANCELLED, f"{_CANCELLED} before it started")
         for follower, why in self._after(name, self._jobs[name]):
             self._drop([follower], JobState.SKIPPED, why)
 
-    def answer(self) -> None:
-        """Answer those who asked for jobs to end, as far as these have; for the run's end see `answer_all`."""
-        left = []
-        for request, attempts in self._asked:
-            if request.jobs is None or not self._current.keys().isdisjoint(attempts):
-                left.append((request, attempts))
-            else:
-                came_back = self._unstarted.intersection(attempts)
-                request.dropped = [*request.dropped, *sorted(attempts[attempt] for attempt in came_back)]
-                ran = {attempt: name for attempt, name in attempts.items() if attempt not in came_back}
-                states = {name: self._jobs[name].state for name in ran.values()}
-                request.kept = {name: state for name, state in states.items() if state is not JobState.CANCELLED}
-                request.answer(ran)
-        self._asked = left
-
     def answer_all(self) -> None:
         """Answer whoever asked for the end of the whole run, now that it is recorded."""
-        for request, attempts in self._asked:
-            request.answer(attempts)
+        self._asked.answer_all()
 
     def _drop_rest(self) -> None:
         """What never started is skipped after too many failures, cancelled with the run; after a stop it waits."""

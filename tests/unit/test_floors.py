@@ -14,10 +14,10 @@ PACKAGE = Path(buildrunner.__file__).parent
 FLOORS = (
     ("errors", "job", "receipt", "plan", "speedup", "comparison", "naming", "events", "estimate", "forecast"),
     (
-        "assignments", "changes", "choice", "config", "control", "delivery", "destination", "doctor", "edits", "groups",
-        "interpreters", "journal", "ledger", "ledger.*", "machine", "outputfolder", "package", "packing", "preloading",
-        "processes", "regular", "removal", "reports", "reports.*", "resumable", "run", "run.*", "scan", "sources",
-        "strays", "summary", "timed", "workplace",
+        "asked", "assignments", "changes", "choice", "config", "control", "delivery", "destination", "doctor", "edits",
+        "groups", "interpreters", "journal", "ledger", "ledger.*", "machine", "outputfolder", "package", "packing",
+        "preloading", "processes", "regular", "removal", "reports", "reports.*", "resumable", "run", "run.*", "scan",
+        "sources", "strays", "summary", "timed", "workplace",
     ),
     ("pool", "spawning", "loop", "adoption", "bench", "signals"),
     ("server", "session"),
