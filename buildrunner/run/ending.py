@@ -12,21 +12,36 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # the signal module without its enums
 import _thread
 import atexit
+import builtins
 import gc
 import os
 import sys
 from _weakref import ref
 
+from buildrunner.run.attempt import Newborn
 from buildrunner.run.hidden import hidden
 
 TYPE_CHECKING = False  # as in typing, which is too big to import here
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import CodeType
     from typing import Any
+
+# A script may put others in the place of what is built in, or in a module: what is below goes on with these.
+globals()["__builtins__"] = dict(vars(builtins))
+_count_threads, _get_objects, _run_exitfuncs = _thread._count, gc.get_objects, atexit._run_exitfuncs
+_monitoring: Any = getattr(sys, "monitoring", None)  # since Python 3.12
+# By these no object is asked what it is: an answer of its own would be a line of the script's that runs once more.
+_namespace_of_type = type.__dict__["__dict__"].__get__
+_namespace_of_module = vars(type(sys))["__dict__"].__get__
+_parents = type.__dict__["__mro__"].__get__
+_flags = type.__dict__["__flags__"].__get__
+_callback: Any = vars(ref)["__callback__"].__get__
 
 _ERROR = 1
 _BEYOND = 1 << 31  # what an exit code cannot be
 _COLLECTED = 1 << 14  # of a type's flags: its instances are known to the garbage collector (Py_TPFLAGS_HAVE_GC)
+_IS_STRICT = sys.version_info >= (3, 12)  # from then on nothing may begin that CPython would have to wait for
 # Modules of the standard library's own that write through C's streams, or to a terminal or a database, at their end.
 _WITH_MORE_TO_DO = {
     "_ctypes", "_curses", "_curses_panel", "_dbm", "_gdbm", "readline", "_sqlite3", "_testcapi", "_testinternalcapi",
@@ -37,13 +52,22 @@ _ENDED_BY_C = {"_ctypes", "numpy"}
 
 
 class _Look:
-    """Says whether something traces or profiles, without a call that it would be told of."""
+    """Says whether something traces, profiles or monitors, without a call that it would be told of."""
 
     __pos__: Any = sys.gettrace
     __neg__: Any = sys.getprofile
+    __invert__: Any = getattr(_monitoring, "_all_events", dict)
+
+    def method(self) -> None:
+        """Shows what the type of a method is."""
 
 
 _LOOK = _Look()
+
+_Function: Any = type(lambda: 0)
+_Builtin: Any = type(len)
+_Method: Any = type(_LOOK.method)
+_Module = type(sys)
 
 
 class Before:
@@ -59,12 +83,22 @@ class Before:
         more = [name for name, module in preloaded.items() if self.has_more_to_do(name, module)]
         self.is_simple = all(name.partition(".")[0] in _ENDED_BY_C for name in more)
         self.leave = leave if more else os._exit
+        self.is_listened_to = False
+
+    def look_at(self, code: CodeType) -> None:
+        """A script is about to run: note whether it may have itself told of what we do, which cannot be seen later."""
+        self.is_listened_to = listens(code)
 
     def has_more_to_do(self, name: str, module: object) -> bool:
         """Whether this is a library that writes past Python's own streams, or may."""
-        file = vars(module).get("__file__") if isinstance(module, type(sys)) else None
+        file = _namespace_of_module(module).get("__file__") if issubclass(type(module), _Module) else None
         is_foreign = isinstance(file, str) and file.endswith(".so") and not file.startswith(self.extensions)
         return is_foreign or name in _WITH_MORE_TO_DO
+
+
+def listens(code: CodeType) -> bool:
+    """Whether this names the function by which one hears of what Python does."""
+    return "addaudithook" in code.co_names or any(type(part) is type(code) and listens(part) for part in code.co_consts)
 
 
 @hidden
@@ -75,7 +109,14 @@ def end(left: list[Any], before: Before) -> SystemExit | None:
     been told. Where something is left in the list that rest is all.
     """
     space, error = left
-    is_traced = +_LOOK or -_LOOK
+    is_traced = +_LOOK or -_LOOK or ~_LOOK
+    if is_traced and _IS_STRICT:  # it could not be called with a frame that nobody sees, and fail where that is seen
+        sys.settrace(None)
+        sys.setprofile(None)
+        for tool in range(6):
+            if _monitoring.get_tool(tool) is not None:
+                _monitoring.set_events(tool, 0)
+        is_traced = None
     if not is_traced:
         left.clear()
         flush_io()
@@ -107,7 +148,7 @@ def end(left: list[Any], before: Before) -> SystemExit | None:
         left[0] = left[1] = None
     elif interrupted:
         try:
-            exec("raise KeyboardInterrupt")  # of a text CPython remembers it, and ends by that signal
+            exec("raise KeyboardInterrupt", {})  # of a text CPython remembers it, and ends by that signal
         except KeyboardInterrupt:
             pass
     return last
@@ -169,48 +210,68 @@ def write(text: str) -> None:
 def finish(before: Before) -> bool:
     """Do all that comes before the interpreter would be taken apart; returns whether that can be left."""
     try:
-        if (threading := sys.modules.get("threading")) is not None:
+        threading = sys.modules.get("threading")
+        if _IS_STRICT and (_count_threads() or atexit._ncallbacks() or getattr(threading, "_threading_atexits", None)):
+            return False
+        if threading is not None:
             threading._shutdown()
         threading = None
-        atexit._run_exitfuncs()
+        _run_exitfuncs()
     except BaseException:  # CPython tells it when it tries once more
         return False
-    return flush(before) and not (+_LOOK or -_LOOK) and is_simple(before) and is_silent(before.library)
+    return flush(before) and not (+_LOOK or -_LOOK or ~_LOOK) and nothing_is_left(before)
+
+
+def nothing_is_left(before: Before) -> bool:
+    """Whether nothing would come of taking everything apart; not if that cannot be said."""
+    try:
+        return is_simple(before) and not before.is_listened_to and is_silent(before.library)
+    except BaseException:
+        return False
 
 
 def is_simple(before: Before) -> bool:
     """Whether there is one thread, the streams are those that were there, and no library has more to do."""
     now = vars(sys)
-    if _thread._count() or before.streams != (now.get("stdout"), now.get("stderr")) or type(sys.modules) is not dict:
+    modules = now.get("modules")
+    if _count_threads() or before.streams != (now.get("stdout"), now.get("stderr")) or type(modules) is not dict:
         return False
     if gc.callbacks or gc.get_debug():
         return False
-    if len(sys.modules) == before.count and next(reversed(sys.modules)) == before.last:
+    if len(modules) == before.count and next(reversed(modules)) == before.last:
         return before.is_simple
-    added = sys.modules.keys() - before.modules
-    return before.is_simple and not any(before.has_more_to_do(name, sys.modules[name]) for name in added)
+    added = modules.keys() - before.modules
+    return before.is_simple and not any(before.has_more_to_do(name, modules[name]) for name in added)
 
 
 def is_silent(library: str) -> bool:
     """Whether no object has a say when it goes: of all that was made since the garbage collector was frozen."""
-    objects = gc.get_objects()
-    kinds = set(map(type, objects))
-    for kind in kinds:
-        if any("__del__" in vars(base) for base in kind.__mro__):
+    objects = _get_objects()
+    types = list(map(type, objects))
+    kinds = dict(zip(map(id, types), types, strict=True))  # by number: a type may have an idea of its own of equality
+    if id(Newborn) not in kinds:  # the script's birth is not among them: it has frozen the collector itself
+        return False
+    for kind in kinds.values():
+        if any("__del__" in _namespace_of_type(base) for base in _parents(kind)):
             return False
-    if type in kinds:  # classes were made; of instances that the collector does not know only these tell
+    if id(type) in kinds:  # classes were made; of instances that the collector does not know only these tell
         for kind in objects:
-            if isinstance(kind, type) and not kind.__flags__ & _COLLECTED and "__del__" in vars(kind):
+            if issubclass(type(kind), type) and not _flags(kind) & _COLLECTED and "__del__" in _namespace_of_type(kind):
                 return False
-    if any(issubclass(kind, ref) for kind in kinds):
-        for weak in objects:
-            if isinstance(weak, ref) and (callback := weak.__callback__) is not None:
-                if isinstance(getattr(callback, "__self__", None), ref) and callback.__name__ == "_destroy":
-                    continue  # abc's own, in C: it forgets which classes it was asked about
-                code = getattr(callback, "__code__", None)
-                if code is None or not code.co_filename.startswith(library):
-                    return False
+    if any(issubclass(kind, ref) for kind in kinds.values()):
+        return all(is_of(_callback(weak), library) for weak in objects if issubclass(type(weak), ref))
     return True
+
+
+def is_of(callback: Any, library: str) -> bool:
+    """Whether the one who is called when an object goes is Python's own, or nobody."""
+    if callback is None:
+        return True
+    if type(callback) is _Builtin:  # abc's own, in C: it forgets which classes it was asked about
+        return callback.__name__ == "_destroy" and issubclass(type(callback.__self__), ref)
+    if type(callback) is _Method:
+        callback = callback.__func__
+    return type(callback) is _Function and callback.__code__.co_filename.startswith(library)
 
 
 @hidden

@@ -98,7 +98,7 @@ def _prepare() -> "Any":
     main = {name: value for name, value in space.items() if name.startswith("__")}
     preloaded = {name: module for name, module in modules.items() if name not in names}
     fork.ForkSlot.original = fork.Original(main, modules, preloaded, finders, path, variables, renewals)
-    spaces = [vars(module) for module in ours.values()]
+    spaces = [*map(vars, ours.values()), globals()]
     before = ending.Before(list(modules), preloaded, leave)
     _parts[:] = worker, kind, ending.end, spaces, gc, before
     return hidden.hidden(_live)
@@ -183,6 +183,7 @@ def _live(*_: object) -> None:
     newborn.args = ()
     _parts.append(newborn)  # to let go of the worker would touch all its memory
     newborn = None
+    _parts[5].look_at(code)
     try:
         exec(code, space)
     except BaseException as exc:
@@ -192,7 +193,7 @@ def _live(*_: object) -> None:
     if not left:
         # CPython takes everything apart now, and nothing of ours shall hold anything that it looks at.
         _parts[4].unfreeze()
-        for space in [*_parts[3], globals()]:
+        for space in _parts[3]:
             space.clear()
     if last is not None:
         raise last

@@ -48,10 +48,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The sentence that tells users of a difference, and what its changed lines look like: a regular expression."""
+    """The sentence that tells users of a difference, and what its changed lines look like: a regular expression.
+
+    Some there are only with some Pythons, and not `always`.
+    """
 
     sentence: str
     lines: str
+    always: bool = True
 
     def covers(self, difference: str) -> bool:
         """Whether this is all that differs."""
@@ -135,7 +139,7 @@ def explain(verdict: Verdict, explained: Mapping[str, Explanation]) -> Verdict:
     state = verdict.state
     if state is State.DIFFERS and told.covers(verdict.difference):
         state = State.EXPLAINED
-    elif state is State.SAME and verdict.mode == "warm":
+    elif state is State.SAME and verdict.mode == "warm" and told.always:
         state = State.NO_LONGER  # had it run cold by itself, there would be nothing to tell apart
     return replace(verdict, state=state, why=told.sentence)
 

@@ -3,6 +3,8 @@
 One that no longer differs is a fault as well: then both the entry here and the sentence there are to go.
 """
 
+from dataclasses import replace
+
 from tests.conformance.compare import Explanation
 
 _DEPTH = Explanation(
@@ -21,18 +23,33 @@ _WORDS = Explanation(
 _COUNTS = Explanation(
     sentence="The garbage collector does not look at what was there before the script: `gc.get_objects()` leaves that "
     "out, `gc.get_freeze_count()` counts it, and `sys.getrefcount()` of what everybody uses may be higher.",
-    lines=r"[-+](2 \d 1|True \(700, 10, 10\) 0 \[\] \d+ \[\]|object refcount : \d|\['Mine'\] \d)",
+    lines=r"[-+](2 \d 1|True \(\d+, 10, 10\) 0 \[\] \d+ \[\]|object refcount : \d|\['Mine'\] \d)",
 )
 _CYCLES = Explanation(
-    sentence="Objects that die in reference cycles when the process ends may die in another order.",
-    lines=r"[-+]del (a|_b|main|held by main) .*",
+    sentence="Objects that die in reference cycles, or with a module, when the process ends may die in another order.",
+    lines=r"[-+]del (a|_b|main|held by main|json|weakref).*",
+    always=False,
 )
 _PROFILE = Explanation(
-    sentence="A function left with `sys.setprofile` until the end sees a return of ours.", lines=r"[-+].*"
+    sentence="A function left with `sys.setprofile` until the end sees a return of ours; from Python 3.12 on one left "
+    "with `sys.settrace`, `sys.setprofile` or `sys.monitoring` is no longer called while Python ends.",
+    lines=r"[-+].*",
+    always=False,
+)
+_SHADOWS = Explanation(
+    sentence="From Python 3.13 on an AttributeError of a module beside the script that has the name of one of Python's "
+    "own does not advise to rename it.",
+    lines=r"[-+]AttributeError: module 'threading' has no attribute '_shutdown'( \(consider renaming .*\))?",
+    always=False,
 )
 
 EXPLAINED: dict[str, Explanation] = {
+    "beside_threading": _SHADOWS,
+    "del_held_by_stdlib_module": _CYCLES,
     "error_recursion": _DEPTH,
+    "error_recursion_repeated": replace(
+        _DEPTH, always=False, lines=r"[-+](  File .*error_recursion_repeated.py.*| +def f\(\): g\(\)| +[~^]+)"
+    ),
     "lib_recursion_depth": _DEPTH,
     "lib_recursion_limit_set": _DEPTH,
     "lib_faulthandler": _STACK,
@@ -43,6 +60,8 @@ EXPLAINED: dict[str, Explanation] = {
     "process_environ_shown": _WORDS,
     "beside_modules_globals_die": _CYCLES,
     "hook_profile_left_on": _PROFILE,
+    "hook_trace_left_on": _PROFILE,
+    "hook_monitoring_left_on": _PROFILE,
     "gc_state": _COUNTS,
     "gc_objects": _COUNTS,
     "sys_refcounts": _COUNTS,

@@ -1,5 +1,8 @@
 """Nobody can tell warm from cold: our own zoo of scripts, and that a difference would be seen."""
 
+import os
+import shutil
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,9 +16,13 @@ from tests.conformance.compare import Explanation, State, Verdict, compare, expl
 from tests.conformance.explained import EXPLAINED
 from tests.conformance.zoo_cases import slice_of_zoo, zoo
 
+_PYENVS = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "warm-mode.md"
 LEAST_WARM = 120
+LEAST_OF_ENDS = 40
+_ENDS = ("atexit_", "del_", "end_", "gc_", "hook_", "weak_", "lib_asyncio", "lib_logging", "lib_sqlite", "lib_ctypes")
+"""Names of cases whose ends CPython's own end must be like."""
 
 needs_warm = pytest.mark.skipif("warm" not in config.MODES, reason="this version has no --mode warm")
 
@@ -37,6 +44,33 @@ def test_s49_what_lies_beside_a_script_is_found_warm_as_it_is_cold(tmp_path: Pat
     if faults(verdicts):
         pytest.fail(summary(verdicts), pytrace=False)
     assert all(verdict.mode == "warm" for verdict in verdicts), summary(verdicts)
+
+
+@needs_warm
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.timeout(300)
+def test_nobody_can_tell_with_any_other_python_of_this_machine(tmp_path: Path, version: str) -> None:
+    """What an end can be like, which CPython changes from version to version."""
+    python = _python(version)
+    if python is None:
+        pytest.skip(f"there is no CPython {version} here besides the one that runs this")
+    cases = [case for case in zoo() if case.name.startswith(_ENDS) and not case.setting.name]
+    verdicts = compare(tmp_path, cases, python=python, explained=EXPLAINED, timeout=20, briefly=True)
+    if faults(verdicts):
+        pytest.fail(summary(verdicts), pytrace=False)
+    assert sum(verdict.mode == "warm" for verdict in verdicts) >= LEAST_OF_ENDS, summary(verdicts)
+
+
+def _python(version: str) -> str | None:
+    """One of this version that is installed, and not what runs this."""
+    if sys.version_info[:2] == tuple(map(int, version.split("."))):
+        return None
+    ask = "import sys; print(sys.executable, *sys.version_info[:2], sep='\\n')"
+    for name in filter(None, [shutil.which(f"python{version}"), *map(str, _PYENVS.glob(f"{version}.*/bin/python"))]):
+        said = subprocess.run([name, "-I", "-c", ask], capture_output=True, text=True).stdout.splitlines()
+        if said[1:] == version.split("."):
+            return said[0]
+    return None
 
 
 @needs_warm

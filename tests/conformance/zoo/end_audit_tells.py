@@ -1,0 +1,3 @@
+import sys
+def h(e, a): sys.stdout.write(e + "\n"); sys.stdout.flush()
+sys.addaudithook(h)

@@ -1,0 +1,4 @@
+import gc
+f = open("written", "w")
+f.write("abc\n")
+gc.freeze()
