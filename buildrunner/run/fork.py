@@ -153,6 +153,7 @@ class ForkSlot(attempt.Slot):
         self.title = title + b"\0" * (self.area - 1 - len(title)) + b"."
         sys.argv = list(argv[1:])
         sys.orig_argv = list(argv)
+        self.own_rss = 0  # to compile a script may make this process grow, which must not count as that of others
         try:
             script = _load(argv[1], _LITTLE)
         except Exception:

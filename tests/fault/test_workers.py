@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,25 @@ def test_peak_memory_is_the_scripts_own(workspace: Any, library: bool) -> None:
     big, small = (done.results[name]["max_rss_bytes"] for name in ("big.py", "small.py"))
     assert 290 * MIB < big < 360 * MIB
     assert small is None or 2 * MIB < small < 40 * MIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has warm scripts")
+def test_peak_memory_is_neither_the_workers_nor_a_siblings(workspace: Any) -> None:
+    """Also where a module that was imported for all of them took much for a while, and a script much to compile."""
+    (workspace.path / "greedy.py").write_text(f"held = bytearray(b'x') * (100 * {MIB})\ndel held\n")
+    workspace.env["PYTHONPATH"] += f":{workspace.path}"
+    workspace.scripts(a="pass", b=f"import sys\nheld = b'x' * (200 * {MIB})\nprint('greedy' in sys.modules)", c="pass",
+                      f="x = [" + "1," * 15_000 + "]")  # fmt: skip
+    for name in ("d.sh", "g.sh"):
+        workspace.script(name, "sleep 0.05\n")
+    for preloaded in (["--preload", "greedy"], []):
+        done = workspace.json("-j", "1", "--order", "name", "--no-zip", *preloaded)
+        peak = {name: result["max_rss_bytes"] for name, result in done.results.items()}
+        assert {name for name, result in done.results.items() if result["mode"] == "cold"} == {"d.sh", "g.sh"}
+        assert workspace.log("b.py") == f"{bool(preloaded)}\n".encode()
+        assert 200 * MIB < peak["b.py"] < 250 * MIB
+        assert 2 * MIB < peak["a.py"] < 40 * MIB and 2 * MIB < peak["c.py"] < 40 * MIB, peak
+        assert all(peak[name] is None or peak[name] < 8 * MIB for name in ("d.sh", "g.sh")), peak
 
 
 def test_s36_outputs_that_are_no_files_are_skipped_and_listed(workspace: Any) -> None:
