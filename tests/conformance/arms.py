@@ -21,6 +21,13 @@ from tests.conformance.cases import Case
 from tests.conformance.noise import without_noise
 
 WORKERS = 2
+PROGRAM = f"""\
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from buildrunner.__main__ import main
+main()
+"""
+"""buildrunner as it lies beside these tests, which need not be the one that is installed, past a case's environment."""
 ENVIRONMENT = {
     "PATH": os.environ.get("PATH", os.defpath),
     "LANG": "C.UTF-8",
@@ -73,7 +80,7 @@ def observe(
         case.lay(place)
         targets.append(os.path.join(place.name, case.script))
     command = [
-        sys.executable, "-I", "-m", "buildrunner", "run", *targets, *setting.options, "--mode", arm.mode, *arm.options,
+        sys.executable, "-I", "-c", PROGRAM, "run", *targets, *setting.options, "--mode", arm.mode, *arm.options,
         "--jobs", str(workers), "--json", "--no-zip", "--order", "name", "--timeout", f"{timeout:g}s", "--grace", "1s",
         "--python", python, "--output", str(where["out"]), "--state", str(where["state"]),
         *(("--", *setting.arguments) if setting.arguments else ()),
