@@ -148,6 +148,7 @@ def oddities() -> Iterator[Case]:
     yield Case(name="shebang_options", script="tool", lay=_lay_shebang("-I -W error"))
     yield Case(name="shebang_plain", script="tool", lay=_lay_shebang(""))
     yield Case(name="shebang_unbuffered", script="tool", lay=_lay_shebang("-u"))
+    yield _made("source_warning_and_late_error", b"main.py", b"assert (1, 2)\nreturn 1\n")
 
 
 def _made(name: str, base: bytes, data: bytes) -> Case:

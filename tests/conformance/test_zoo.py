@@ -46,6 +46,30 @@ def test_s49_what_lies_beside_a_script_is_found_warm_as_it_is_cold(tmp_path: Pat
     assert all(verdict.mode == "warm" for verdict in verdicts), summary(verdicts)
 
 
+AT_THE_BEGINNING = {
+    "frames_stack", "main_dict_in_order", "process_descriptors", "process_session", "source_warning_and_late_error",
+    "source_warnings_many", "sys_argv", "sys_modules_order", "sys_path",
+}  # fmt: skip
+AT_THE_END = {
+    "atexit_order", "atexit_threading", "del_global", "del_slots_and_metaclass", "exit_interrupt_raised",
+    "files_unflushed_text", "hook_none", "lib_c_atexit_handler", "lib_ctypes", "streams_c_stdio", "streams_full",
+    "streams_full_stderr", "streams_stdout_replaced", "thread_daemon_prints", "thread_joined",
+    "weak_callback_holder_elsewhere", "weak_finalize",
+}  # fmt: skip
+
+
+@needs_warm
+@pytest.mark.parametrize("names", [AT_THE_BEGINNING, AT_THE_END], ids=["beginning", "end"])
+def test_what_the_guards_of_warm_mode_rest_on_is_the_same_warm_as_cold(tmp_path: Path, names: set[str]) -> None:
+    """Always these, however large the zoo is: tests/guards.py takes out what each of them needs."""
+    cases = [case for case in zoo() if case.name in names]
+    assert len(cases) == len(names)
+    verdicts = compare(tmp_path, cases, python=sys.executable, explained=EXPLAINED, timeout=20, briefly=True)
+    if faults(verdicts):
+        pytest.fail(summary(verdicts), pytrace=False)
+    assert {verdict.name for verdict in verdicts if verdict.mode == "cold"} == names & {"source_warning_and_late_error"}
+
+
 @needs_warm
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
 @pytest.mark.timeout(300)

@@ -53,6 +53,14 @@ def test_where_names_say_nothing_it_is_the_median() -> None:
     assert 0.7 <= below / len(known) <= 0.9
 
 
+@pytest.mark.parametrize(("apart", "rule"), [(1.5, Rule.MEDIAN), (1.55, Rule.FOLDER)])
+def test_a_rule_is_believed_when_it_is_off_by_a_tenth_less_than_the_median(apart: float, rule: Rule) -> None:
+    """Times in two folders, the second's so many times the first's: off by 0.93 and by 0.85 of what the median is."""
+    known = {f"a/{c}.py": 1.1**n for n, c in enumerate("pqrstuvwx")}
+    known |= {f"b/{c}.py": 1.1**n * apart for n, c in enumerate("pqrstuvwx")}
+    assert Estimates(known).of("a/new.py").rule is rule
+
+
 def test_one_that_never_ran_is_not_held_for_known_by_too_few() -> None:
     found = Estimates({"case_1.py": 1.0, "case_2.py": 2.0}).of("case_3.py")
     assert (found.rule, found.seconds, found.at_most) == (Rule.MEDIAN, 1.5, 3.0)
