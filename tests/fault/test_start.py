@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ pytestmark = pytest.mark.fault
 OF_THE_C_LIBRARY = 3 << 31  # signals 32 and 33, which its posix_spawn sets aside for itself
 
 
-def test_signals_are_the_scripts_own_whatever_buildrunner_inherited(workspace: Any) -> None:
+modes = pytest.mark.parametrize("mode", ["cold", "warm"] if sys.platform == "linux" else ["cold"])
+
+
+@modes
+def test_signals_are_the_scripts_own_whatever_buildrunner_inherited(workspace: Any, mode: str) -> None:
     """As after `nohup` and in a program that blocks signals: scripts still get their defaults and an empty mask."""
     workspace.script("a.sh", "grep ^SigIgn /proc/self/status\n")
     workspace.scripts(b="print([line for line in open('/proc/self/status') if line.startswith('SigBlk')][0])")
@@ -22,22 +27,33 @@ def test_signals_are_the_scripts_own_whatever_buildrunner_inherited(workspace: A
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGWINCH})
 
-    workspace.run("run", "src", "--no-zip", preexec_fn=inherit)
+    workspace.run("run", "src", "--mode", mode, "--no-zip", preexec_fn=inherit)
     assert int(workspace.log("b.py").split()[1], 16) == 0  # a shell would clear the mask by itself
     assert int(workspace.log("a.sh").split()[1], 16) & ~OF_THE_C_LIBRARY == 0  # Python ignores some by itself
 
 
-def test_no_descriptor_of_whoever_started_buildrunner_reaches_a_script(workspace: Any) -> None:
+@modes
+def test_no_descriptor_of_whoever_started_buildrunner_reaches_a_script(workspace: Any, mode: str) -> None:
     workspace.script("a.sh", "ls -l /proc/self/fd\n")
+    workspace.scripts(b="import os\nos.system('ls -l /proc/self/fd')\n")
     reader, writer = os.pipe()
     try:
-        workspace.run("run", "src", "--no-zip", pass_fds=(writer,))
+        done = workspace.run("run", "src", "--mode", mode, "--no-zip", "--json", pass_fds=(writer,))
     finally:
         os.close(reader)
         os.close(writer)
-    assert b"pipe:" not in workspace.log("a.sh")
-    assert b"socket:" not in workspace.log("a.sh")
-    assert b"/dev/null" in workspace.log("a.sh")
+    assert done.results["b.py"]["mode"] == mode  # a Python that inherited it could not be shared
+    for name in ("a.sh", "b.py"):
+        assert b"pipe:" not in workspace.log(name)
+        assert b"socket:" not in workspace.log(name)
+        assert b"/dev/null" in workspace.log(name)
+
+
+@modes
+def test_a_script_leads_a_session_of_its_own(workspace: Any, mode: str) -> None:
+    workspace.scripts(a="import os\nprint(os.getpid() == os.getpgid(0) == os.getsid(0))")
+    done = workspace.run("run", "src", "--mode", mode, "--no-zip", "--json")
+    assert (done.results["a.py"]["mode"], workspace.log("a.py")) == (mode, b"True\n")
 
 
 def test_what_a_script_opens_anew_as_its_output_overwrites_nothing(workspace: Any) -> None:
