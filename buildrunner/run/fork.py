@@ -7,7 +7,6 @@ to name the script wherever Python has written down which one it runs. Whatever 
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the signal module without its enums
 import gc
 import os
 import stat
@@ -35,7 +34,6 @@ _READ_AT_START = (
     "KMP_", "GOMP_", "NUMBA_", "CUDA_", "GLIBC_", "MALLOC_", "HOME", "VIRTUAL_ENV",
 )  # fmt: skip
 _MOST_DESCRIPTORS = 64  # a worker has fewer open
-_IGNORED_BY_PYTHON = [getattr(_signal, name) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ") if hasattr(_signal, name)]
 _LITTLE = 1 << 15  # bytes; a longer script takes its time and memory in its own process
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
 
@@ -237,8 +235,6 @@ class ForkSlot(attempt.Slot):
 
     def _go_cold(self, argv: tuple[str, ...], extra: tuple[tuple[str, str], ...]) -> None:
         os.ftruncate(2, 0)  # what was warned of comes again
-        for number in _IGNORED_BY_PYTHON:
-            _signal.signal(number, _signal.SIG_DFL)
         env = self.env | {os.fsencode(name): os.fsencode(value) for name, value in extra}
         try:
             os.execve(argv[0], argv, env)
