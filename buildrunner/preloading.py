@@ -24,6 +24,7 @@ _READ = 1 << 16  # bytes of each
 _SCRIPTS_A_WORKER = 3  # that import a module, or its import does not pay
 _CHEAP = 0.0003  # seconds; what is imported more quickly than this is left to the scripts
 _FAILED = "it cannot be imported"
+_TRIED_AGAIN = (_FAILED, f"its import {preload.WRITES}")  # what it wrote may be there the next time, as a cache is
 _BESIDE = "a file beside the scripts is called"
 
 _IMPORT = re.compile(
@@ -193,7 +194,7 @@ def past(reader: Reader, python: str) -> dict[str, Found]:
     return {
         name: found
         for name, found in known.items()
-        if _written(found.file) == found.written and not (found.why or "").startswith(_FAILED)
+        if _written(found.file) == found.written and not (found.why or "").startswith(_TRIED_AGAIN)
     }
 
 

@@ -32,6 +32,9 @@ LONGEST = 60
 ELSEWHERE = "looks where it runs, and scripts run elsewhere"
 """What is said of an import that would go well if scripts ran where their workers do."""
 
+WRITES = "writes to a file or another process"
+"""What is said of an import that did."""
+
 _OF_LIBC = 3 << 31  # signals 32 and 33, by which it speaks to threads
 _ENDING = 0.2  # seconds in which a thread that has been joined is gone for the kernel too
 _FORKS = "which a fork would not have"
@@ -49,6 +52,11 @@ _CALLS = {
 _OF_AN_ATTEMPT = {f"BUILDRUNNER_{name}" for name in ("ATTEMPT_ID", "ATTEMPT_NUMBER", "JOB_NAME", "OUTPUT_DIR")}
 # What these take at import is taken again in each child: by themselves, or by what `renewals` returns.
 _RENEWED = ("random", "logging", "multiprocessing.process", "multiprocessing.heap", "numpy.random")
+# The same of modules that differ from version to version; `_KNOWN` says of which it is true.
+_RENEWED_IF_KNOWN = ("joblib._multiprocessing_helpers", "numpy.f2py.rules", "numpy.testing._private.utils")
+# Bytes that an import writes and that are gone when it is done. To see whether there can be semaphores joblib makes
+# one and takes its name away at once; C's library writes it into a new file first, all 32 bytes of it.
+_GONE = {"joblib._multiprocessing_helpers": 32}
 
 
 class _Arguments(list):  # type: ignore[type-arg]
@@ -87,6 +95,7 @@ class _Witness:
     def __init__(self, *, elsewhere: bool) -> None:
         self.elsewhere = elsewhere
         self.seen: list[str] = []
+        self.passed: list[tuple[str, str]] = []  # by modules whose version has to be looked at, and what
         self.variables: set[str] = set()  # of the environment that were read
         self.states: dict[str, Any] = {}  # of global generators, as they were when they were made
 
@@ -115,8 +124,15 @@ class _Witness:
         while frame is not None and frame.f_code.co_name != "<module>":
             frame = frame.f_back
         who = frame.f_globals.get("__name__", "") if frame else ""
-        if not any(who == name or who.startswith(name + ".") for name in _RENEWED):
+        if who in _RENEWED_IF_KNOWN:
+            self.passed.append((who, what))
+        elif not any(who == name or who.startswith(name + ".") for name in _RENEWED):
             self.seen.append(what)
+
+    def took(self) -> str | None:
+        """What was taken that scripts would share, in words."""
+        more = [what for who, what in self.passed if not _is_known(who)]
+        return next(iter(self.seen + more), None)
 
     def draws(self) -> bool:
         """Whether somebody has used a global generator, which is seeded anew in every child."""
@@ -187,11 +203,12 @@ def _import(name: str, witness: _Witness, flush: Callable[[], object], report: C
     if failed and modules == set(sys.modules) and _differing(before, _look(flush)) is None:
         report(name, seconds, failed)
         return True
+    before[WRITES] += sum(count for other, count in _GONE.items() if other not in modules and _is_known(other))
     why = failed or _differing(before, _look(flush))
     if why is None and not is_own:
         why = "its import traces or profiles Python"
-    if why is None and witness.seen:
-        why = f"its import {witness.seen[0]}"
+    if why is None and (took := witness.took()):
+        why = f"its import {took}"
     if why is None and not variables.read.isdisjoint(_OF_AN_ATTEMPT):
         why = f"its import reads {min(variables.read & _OF_AN_ATTEMPT)}, which every script has its own of"
     if why is None and witness.draws():
@@ -220,7 +237,7 @@ def _look(flush: Callable[[], object]) -> dict[str, Any]:
         f"leaves a thread running, {_FORKS}": _threads(),
         f"leaves a process running, {_FORKS}": _has_children(),
         "leaves open": _open(),
-        "writes to a file or another process": _read("/proc/self/io").partition("wchar: ")[2].partition("\n")[0],
+        WRITES: int(_read("/proc/self/io").partition("wchar: ")[2].partition("\n")[0] or 0),
         "shares memory with other processes": [
             line for line in _read("/proc/self/maps").splitlines() if line.split(None, 2)[1].startswith("rw-s")
         ],
@@ -238,7 +255,7 @@ def _look(flush: Callable[[], object]) -> dict[str, Any]:
         "traces or profiles Python": sys.gettrace(),
         "changes settings of Python": (
             gc.isenabled(), gc.get_threshold(), gc.get_debug(), len(gc.callbacks), sys.getrecursionlimit(),
-            sys.getswitchinterval(), sorted(vars(builtins)),
+            sys.getswitchinterval(), sorted(name for name, value in vars(builtins).items() if not _is_capsule(value)),
         ),
         "changes the locale": _locale.setlocale(_locale.LC_ALL, None),
     }  # fmt: skip
@@ -255,6 +272,11 @@ def _differing(before: dict[str, Any], after: dict[str, Any]) -> str | None:
             what = f"leaves {more[0]} open" if more else "closes what was open"
         return f"its import {what}"
     return None
+
+
+def _is_capsule(value: object) -> bool:
+    """Whether this is a pointer of C code to what is its own, as pybind11 keeps one among what is built in."""
+    return (type(value).__module__, type(value).__name__) == ("builtins", "PyCapsule")
 
 
 def _threads() -> bool:
@@ -299,6 +321,14 @@ def _read(path: str) -> str:
         return ""
 
 
+def _is_known(name: str) -> bool:
+    """Whether this module is there, and as `_KNOWN` knows it, so that it can be renewed."""
+    try:
+        return _KNOWN[name][0](sys.modules[name])
+    except Exception:  # in another version anything may be there, or missing
+        return False
+
+
 def renewals(modules: dict[str, ModuleType]) -> list[tuple[Callable[[Any], object], ModuleType]]:
     """What is to be called in each child, and with which module, so that what it took at import is the child's own."""
     known: dict[str, Callable[[Any], object]] = {
@@ -308,6 +338,7 @@ def renewals(modules: dict[str, ModuleType]) -> list[tuple[Callable[[Any], objec
         "multiprocessing.process": _renew_multiprocessing,
         "threading": _renew_threading,
     }
+    known |= {name: renew for name, (_, renew) in _KNOWN.items() if _is_known(name)}
     return [(renew, modules[name]) for name, renew in known.items() if name in modules]
 
 
@@ -328,3 +359,39 @@ def _renew_multiprocessing(process: Any) -> None:
 def _renew_threading(threading: Any) -> None:
     if hasattr(main := threading.main_thread(), "_set_native_id"):
         main._set_native_id()
+
+
+def _has_own_semaphore(helpers: Any) -> bool:
+    return hasattr(helpers, "_rand") and bool(helpers.name.startswith(f"/joblib-{os.getpid()}-"))
+
+
+def _renew_joblib(helpers: Any) -> None:
+    helpers.name = f"/joblib-{os.getpid()}-{next(helpers._rand)}"  # which looks by itself whether it was forked
+
+
+def _names_process(utils: Any) -> bool:
+    return all(function.__defaults__[0] == f"/proc/{os.getpid()}/stat" for function in (utils.memusage, utils.jiffies))
+
+
+def _renew_numpy_testing(utils: Any) -> None:
+    for function in (utils.memusage, utils.jiffies):
+        function.__defaults__ = (f"/proc/{os.getpid()}/stat", *function.__defaults__[1:])
+
+
+def _names_date(rules: Any) -> bool:
+    date = time.asctime(time.gmtime(rules.generationtime))
+    return bool(rules.module_rules["modulebody"].count(date) == 1)
+
+
+def _renew_f2py(rules: Any) -> None:
+    was, rules.generationtime = rules.generationtime, int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+    dates = [time.asctime(time.gmtime(when)) for when in (was, rules.generationtime)]
+    rules.module_rules["modulebody"] = rules.module_rules["modulebody"].replace(*dates)
+
+
+# Of what a module takes in some of its versions: whether this is one, looked at in the worker, and how it is renewed.
+_KNOWN: dict[str, tuple[Callable[[Any], bool], Callable[[Any], object]]] = {
+    "joblib._multiprocessing_helpers": (_has_own_semaphore, _renew_joblib),
+    "numpy.f2py.rules": (_names_date, _renew_f2py),
+    "numpy.testing._private.utils": (_names_process, _renew_numpy_testing),
+}

@@ -1,8 +1,10 @@
 """Modules imported once for all warm scripts: what scripts then find, and which modules are left out, and why."""
 
+import os
 import re
 import signal
 import sys
+from _multiprocessing import SemLock
 from typing import Any
 
 import pytest
@@ -140,6 +142,71 @@ def test_what_would_not_survive_a_fork_is_left_out(workspace: Any) -> None:
     why = " ".join(workspace.run("why", "a.py").out.split())
     assert "preloaded fit (" in why
     assert "unfit0 was not preloaded: its import leaves a thread running" in why
+
+
+HELPERS = """\
+import os, tempfile
+from _multiprocessing import SemLock
+_rand = tempfile._RandomNameSequence()
+name = "/joblib-{}-{}".format(os.getpid(), next(_rand))
+_sem = SemLock(0, 0, 1, name=name, unlink=True)
+del _sem
+"""
+"""What joblib does to see whether there are semaphores."""
+
+
+def semaphores() -> bool:
+    try:
+        SemLock(0, 0, 1, name=f"/joblib-test-{os.getpid()}", unlink=True)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not semaphores(), reason="there are no semaphores here")
+@pytest.mark.parametrize("more", ["", "import os\nMINE = os.getpid()\n", "open('made.txt', 'w').write('x' * 32)\n"])
+def test_joblib_is_preloaded_and_each_script_finds_a_name_of_its_own(workspace: Any, more: str) -> None:
+    library(workspace)
+    package = workspace.path / "library" / "joblib"
+    package.mkdir()
+    (package / "__init__.py").write_text(more + "from joblib import _multiprocessing_helpers\n")
+    (package / "_multiprocessing_helpers.py").write_text(HELPERS)
+    show = (
+        "import os, sys\nearly = 'joblib' in sys.modules\nfrom joblib import _multiprocessing_helpers as helpers\n"
+        "print(early, helpers.name.startswith(f'/joblib-{os.getpid()}-'), helpers.name.rpartition('-')[2])\n"
+    )
+    workspace.scripts(a=show, b=show, c=show)
+    done = run(workspace, "--preload", "joblib", "-j", "1")
+    told = [log(workspace, name).split() for name in done.results]
+    assert {(early, own) for early, own, _ in told} == {(str(not more), "True")}
+    assert len({drawn for *_, drawn in told}) == 3
+
+
+def test_another_joblib_that_takes_down_its_process_is_left_out(workspace: Any) -> None:
+    library(workspace)
+    package = workspace.path / "library" / "joblib"
+    package.mkdir()
+    (package / "__init__.py").write_text("from joblib import _multiprocessing_helpers\n")
+    (package / "_multiprocessing_helpers.py").write_text("import os\nNUMBER = os.getpid()\n")
+    workspace.scripts(a="import os, joblib\nprint(joblib._multiprocessing_helpers.NUMBER == os.getpid())\n")
+    done = run(workspace, "--preload", "joblib")
+    assert log(workspace, "a.py") == "True\n"
+    assert "joblib was not preloaded: its import takes down the number of a process" in done.err
+
+
+def test_a_capsule_of_cs_own_among_what_is_built_in_is_no_obstacle(workspace: Any) -> None:
+    library(workspace, bound="import builtins, datetime\nbuiltins.__capsule__ = datetime.datetime_CAPI\n")
+    workspace.scripts(a="import sys\nprint('bound' in sys.modules)")
+    run(workspace, "--preload", "bound")
+    assert log(workspace, "a.py") == "True\n"
+
+
+def test_what_a_preloaded_module_says_when_it_goes_is_said_in_each_script(workspace: Any) -> None:
+    library(workspace, last="class Last:\n    def __del__(self): print('last words')\nKEPT = Last()\n")
+    workspace.scripts(a="import last", b="import last")
+    done = run(workspace, "--preload", "last")
+    assert (modes(done), "not preloaded" in done.err) == ({"warm"}, False)
+    assert {log(workspace, name) for name in done.results} == {"last words\n"}
 
 
 def test_nothing_is_used_that_the_scripts_folder_shadows(workspace: Any) -> None:

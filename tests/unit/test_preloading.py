@@ -1,5 +1,7 @@
 """Which modules `--preload auto` chooses: by what scripts import, what that cost the last time, what lies beside."""
 
+import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,11 +75,12 @@ def test_what_is_known_holds_as_long_as_the_module_is_what_it_was(tmp_path: Path
 def test_what_could_not_be_imported_is_tried_again_and_a_folders_files_are_asked_each_time(tmp_path: Path) -> None:
     known = Known(
         {
+            "cached": found(0.1, f"its import {preload.WRITES}"),
             "gone": found(0.1, "it cannot be imported: ModuleNotFoundError"),
             "mod": found(None, f"{preloading._BESIDE} mod"),
         }
     )
-    assert chosen(tmp_path, "import gone, mod", known) == (("gone", "mod"), {})
+    assert chosen(tmp_path, "import gone, mod, cached", known) == (("cached", "gone", "mod"), {})
 
 
 def test_a_file_beside_the_scripts_keeps_out_what_needs_a_module_of_its_name(tmp_path: Path) -> None:
@@ -92,3 +95,39 @@ def test_a_file_beside_the_scripts_keeps_out_what_needs_a_module_of_its_name(tmp
         "mod": "a file beside the scripts is called string, which it needs",
         "new": "a file beside the scripts is called string, which it may need",
     }
+
+
+def processes(pid: int) -> Any:
+    """What numpy.testing was up to numpy 1.26, as this process would have imported it."""
+    text = f"def memusage(_stat='/proc/{pid}/stat'): pass\ndef jiffies(_stat='/proc/{pid}/stat', _load=[]): pass"
+    exec(text, space := {})
+    return SimpleNamespace(memusage=space["memusage"], jiffies=space["jiffies"])
+
+
+def renew(modules: dict[str, Any], name: str) -> None:
+    for call, module in preload.renewals(modules):
+        if module is modules[name]:
+            call(module)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_what_names_the_process_is_renewed_where_it_is_as_known(is_own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "numpy.testing._private.utils"
+    monkeypatch.setitem(sys.modules, name, utils := processes(os.getpid() if is_own else 1))
+    calls = [call for call, module in preload.renewals({name: utils}) if module is utils]
+    assert bool(calls) == is_own
+    monkeypatch.setattr(os, "getpid", lambda: 12345)
+    for call in calls:
+        call(utils)
+        assert utils.memusage.__defaults__ == ("/proc/12345/stat",)
+        assert utils.jiffies.__defaults__ == ("/proc/12345/stat", [])
+
+
+def test_the_date_f2py_writes_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = pytest.importorskip("numpy.f2py.rules")
+    monkeypatch.setitem(rules.module_rules, "modulebody", rules.module_rules["modulebody"])
+    monkeypatch.setattr(rules, "generationtime", rules.generationtime)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    renew({"numpy.f2py.rules": rules}, "numpy.f2py.rules")
+    assert rules.generationtime == 86400
+    assert "Generation date: Fri Jan  2 00:00:00 1970\n" in rules.module_rules["modulebody"]
