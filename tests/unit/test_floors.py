@@ -27,8 +27,8 @@ FLOORS = (
 IMPURE = {"sqlite3", "subprocess", "multiprocessing", "socket", "time", "pathlib"}
 
 WORKER_MAY_IMPORT = {
-    "__future__", "_locale", "_signal", "_thread", "_weakref", "atexit", "binascii", "builtins", "errno", "fcntl",
-    "gc", "marshal", "os", "resource", "select", "stat", "sys", "time",
+    "__future__", "_io", "_locale", "_signal", "_thread", "_warnings", "_weakref", "atexit", "binascii", "builtins",
+    "errno", "fcntl", "gc", "marshal", "os", "resource", "select", "stat", "sys", "time",
 }  # fmt: skip
 WORKER_MAY_IMPORT_LATE = {"ast", "ctypes", "hashlib", "opcode", "_sha2", "_sha256"}
 
