@@ -250,6 +250,8 @@ def is_housekeeping(callback: Any) -> bool:
         return False
     if issubclass(kind, ref):
         return callback.__name__ in ("_destroy", "_localdummy_destroyed")
+    if kind is tuple:
+        return bool(callback.__name__ == "clear_locals")  # from CPython 3.13 on
     return callback.__name__ == "" and (kind.__name__ == "PyCapsule" or kind.__module__ == "pybind11_builtins")
 
 
