@@ -9,26 +9,34 @@ that is all. Otherwise CPython does it.
 
 from __future__ import annotations
 
-import _io
 import _signal  # type: ignore[import-not-found]  # the signal module without its enums
 import _thread
-import _warnings
 import atexit
+import builtins
 import gc
 import os
 import sys
-from _weakref import ref
 
+from buildrunner.run.attempt import Newborn
 from buildrunner.run.hidden import hidden
+from buildrunner.run.leftover import is_silent
 
 TYPE_CHECKING = False  # as in typing, which is too big to import here
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import CodeType
     from typing import Any
+
+# A script may put others in the place of what is built in, or in a module: what is below goes on with these.
+globals()["__builtins__"] = dict(vars(builtins))
+_count_threads, _run_exitfuncs = _thread._count, atexit._run_exitfuncs
+_monitoring: Any = getattr(sys, "monitoring", None)  # since Python 3.12
+_Module = type(sys)
+_namespace = vars(_Module)["__dict__"].__get__
 
 _ERROR = 1
 _BEYOND = 1 << 31  # what an exit code cannot be
-_COLLECTED = 1 << 14  # of a type's flags: its instances are known to the garbage collector (Py_TPFLAGS_HAVE_GC)
+_IS_STRICT = sys.version_info >= (3, 12)  # from then on nothing may begin that CPython would have to wait for
 # Modules of the standard library's own that write through C's streams, or to a terminal or a database, at their end.
 _WITH_MORE_TO_DO = {
     "_ctypes", "_curses", "_curses_panel", "_dbm", "_gdbm", "readline", "_sqlite3", "_testcapi", "_testinternalcapi",
@@ -41,10 +49,11 @@ _ENDED_BY_C = ("_ctypes", "numpy", "scipy", "pandas", "sklearn", "matplotlib", "
 
 
 class _Look:
-    """Says whether something traces or profiles, without a call that it would be told of."""
+    """Says whether something traces, profiles or monitors, without a call that it would be told of."""
 
     __pos__: Any = sys.gettrace
     __neg__: Any = sys.getprofile
+    __invert__: Any = getattr(_monitoring, "_all_events", dict)
 
 
 _LOOK = _Look()
@@ -67,6 +76,11 @@ class Before:
         self.leave: Callable[[int], object] = os._exit
         # All that is there before modules are preloaded has been frozen.
         self.is_simple = self.is_ended_by_c(preloaded) and is_silent((self.library, *known_folders()))
+        self.is_listened_to = False
+
+    def look_at(self, code: CodeType) -> None:
+        """A script is about to run: note whether it may have itself told of what we do, which cannot be seen later."""
+        self.is_listened_to = listens(code)
 
     def is_ended_by_c(self, modules: Mapping[str, object]) -> bool:
         """Whether these have nothing left to do that C's own `exit` would not do; that is how to leave from then on."""
@@ -79,7 +93,7 @@ class Before:
 
     def foreign(self, name: str, module: object) -> str | None:
         """Where this lies, or nowhere, if it is a library that writes past Python's own streams, or may."""
-        file = vars(module).get("__file__") if isinstance(module, type(sys)) else None
+        file = _namespace(module).get("__file__") if issubclass(type(module), _Module) else None
         if isinstance(file, str) and file.endswith(".so") and not file.startswith(self.extensions):
             return file
         return "" if name in _WITH_MORE_TO_DO else None
@@ -88,8 +102,13 @@ class Before:
 def known_folders() -> tuple[str, ...]:
     """Where those libraries lie of which `_ENDED_BY_C` knows the end, as far as they have been imported."""
     modules = [sys.modules.get(name) for name in _ENDED_BY_C]
-    files = [vars(module).get("__file__") for module in modules if isinstance(module, type(sys))]
+    files = [_namespace(module).get("__file__") for module in modules if issubclass(type(module), _Module)]
     return tuple(file[:-11] for file in files if isinstance(file, str) and file.endswith("/__init__.py"))
+
+
+def listens(code: CodeType) -> bool:
+    """Whether this names the function by which one hears of what Python does."""
+    return "addaudithook" in code.co_names or any(type(part) is type(code) and listens(part) for part in code.co_consts)
 
 
 @hidden
@@ -100,7 +119,14 @@ def end(left: list[Any], before: Before) -> SystemExit | None:
     been told. Where something is left in the list that rest is all.
     """
     space, error = left
-    is_traced = +_LOOK or -_LOOK
+    is_traced = +_LOOK or -_LOOK or ~_LOOK
+    if is_traced and _IS_STRICT:  # it could not be called with a frame that nobody sees, and fail where that is seen
+        sys.settrace(None)
+        sys.setprofile(None)
+        for tool in range(6):
+            if _monitoring.get_tool(tool) is not None:
+                _monitoring.set_events(tool, 0)
+        is_traced = None
     if not is_traced:
         left.clear()
         flush_io()
@@ -132,7 +158,7 @@ def end(left: list[Any], before: Before) -> SystemExit | None:
         left[0] = left[1] = None
     elif interrupted:
         try:
-            exec("raise KeyboardInterrupt")  # of a text CPython remembers it, and ends by that signal
+            exec("raise KeyboardInterrupt", {})  # of a text CPython remembers it, and ends by that signal
         except KeyboardInterrupt:
             pass
     return last
@@ -194,128 +220,40 @@ def write(text: str) -> None:
 def finish(before: Before) -> bool:
     """Do all that comes before the interpreter would be taken apart; returns whether that can be left."""
     try:
-        if (threading := sys.modules.get("threading")) is not None:
+        threading = sys.modules.get("threading")
+        if _IS_STRICT and (_count_threads() or atexit._ncallbacks() or getattr(threading, "_threading_atexits", None)):
+            return False
+        if threading is not None:
             threading._shutdown()
         threading = None
-        atexit._run_exitfuncs()
+        _run_exitfuncs()
     except BaseException:  # CPython tells it when it tries once more
         return False
-    return (
-        flush(before) and not (+_LOOK or -_LOOK) and is_simple(before) and is_silent((before.library, *known_folders()))
-    )
+    return flush(before) and not (+_LOOK or -_LOOK or ~_LOOK) and nothing_is_left(before)
+
+
+def nothing_is_left(before: Before) -> bool:
+    """Whether nothing would come of taking everything apart; not if that cannot be said."""
+    try:
+        if before.is_listened_to or not is_simple(before):
+            return False
+        return is_silent((before.library, *known_folders()), Newborn)  # it is there since the script's birth
+    except BaseException:
+        return False
 
 
 def is_simple(before: Before) -> bool:
     """Whether there is one thread, the streams are those that were there, and no library has more to do."""
     now = vars(sys)
-    if _thread._count() or before.streams != (now.get("stdout"), now.get("stderr")) or type(sys.modules) is not dict:
+    modules = now.get("modules")
+    if _count_threads() or before.streams != (now.get("stdout"), now.get("stderr")) or type(modules) is not dict:
         return False
     if gc.callbacks or gc.get_debug():
         return False
-    if len(sys.modules) == before.count and next(reversed(sys.modules)) == before.last:
+    if len(modules) == before.count and next(reversed(modules)) == before.last:
         return before.is_simple
-    added = {name: sys.modules[name] for name in sys.modules.keys() - before.modules}
+    added = {name: modules[name] for name in modules.keys() - before.modules}
     return before.is_simple and before.is_ended_by_c(added)
-
-
-def is_silent(folders: tuple[str, ...]) -> bool:
-    """Whether no object has a say when it goes: of all that was made since the garbage collector was frozen.
-
-    Calls of weak references that belong to a library in one of these folders only tidy up what goes as well.
-    """
-    objects = gc.get_objects()
-    kinds = set(map(type, objects))
-    for kind in kinds:
-        if any("__del__" in vars(base) for base in kind.__mro__) and not has_quiet(kind, objects):
-            return False
-    if type in kinds:  # classes were made; of instances that the collector does not know only these tell
-        for kind in objects:
-            if isinstance(kind, type) and not kind.__flags__ & _COLLECTED and "__del__" in vars(kind):
-                return False
-    if any(issubclass(kind, ref) for kind in kinds):
-        for weak in objects:
-            if isinstance(weak, ref) and (callback := weak.__callback__) is not None:
-                if is_housekeeping(callback):
-                    continue
-                if not all(belongs(one, folders) for one in [callback, *passed_on(callback)]):
-                    return False
-    return True
-
-
-def is_housekeeping(callback: Any) -> bool:
-    """Whether this is C's own: abc forgets a class, a thread its variables, pybind11 what it knew of a type."""
-    owner = getattr(callback, "__self__", None)
-    kind = type(owner)
-    if owner is None or type(callback) is not type(len):
-        return False
-    if issubclass(kind, ref):
-        return callback.__name__ in ("_destroy", "_localdummy_destroyed")
-    if kind is tuple:
-        return bool(callback.__name__ == "clear_locals")  # from CPython 3.13 on
-    return callback.__name__ == "" and (kind.__name__ == "PyCapsule" or kind.__module__ == "pybind11_builtins")
-
-
-def belongs(function: object, folders: tuple[str, ...]) -> bool:
-    """Whether this was written in one of these folders."""
-    code = getattr(function, "__code__", None)
-    return code is not None and code.co_filename.startswith(folders)
-
-
-def passed_on(callback: object) -> list[object]:
-    """What it calls in its turn, as `WeakMethod` does with what it was given."""
-    cells = [cell.cell_contents for cell in getattr(callback, "__closure__", None) or ()]
-    return [one for one in cells if callable(one) and not isinstance(one, ref)]
-
-
-def has_quiet(kind: type, objects: list[Any]) -> bool:
-    """Whether all of these objects that are of this kind, which has a finalizer, have nothing left to finalize."""
-    if kind in _QUIET:
-        try:
-            return all(_QUIET[kind](one) for one in objects if type(one) is kind)
-        except ValueError:  # what was behind a stream has been taken from it
-            return False
-    module = sys.modules.get(kind.__module__)
-    if kind.__qualname__ == "Forward" and kind.__module__.endswith("pyparsing.core"):  # as in matplotlib's formulas
-        return getattr(getattr(module, "__diag__", None), "warn_on_assignment_to_Forward", None) is False
-    if kind.__qualname__ == "ResourceTracker" and kind.__module__.endswith(".resource_tracker"):
-        return all(vars(one).get("_fd", 0) is None for one in objects if type(one) is kind)  # it has not begun
-    return False
-
-
-def is_idle(generator: Any) -> bool:
-    """Whether it does not stand where a `try`, a `with` or another generator would be left."""
-    if not generator.gi_suspended:
-        return True
-    return not generator.gi_code.co_exceptiontable and generator.gi_yieldfrom is None
-
-
-def is_done(file: Any) -> bool:
-    """Whether a file is closed, or was read only and nobody is told that it was left open."""
-    return file.closed or (file.mode == "rb" and ignores_open_files())
-
-
-def ignores_open_files() -> bool:
-    """Whether Python says nothing of files that are not closed, as it does unless it was told otherwise."""
-    filters = getattr(sys.modules.get("warnings", _warnings), "filters", ())
-    for action, message, category, module, line in filters:
-        if issubclass(ResourceWarning, category):
-            if action != "ignore":
-                return False
-            if message is None and module is None and not line:
-                return True
-    return False
-
-
-# Of objects with finalizers in C, of exactly these types: whether there is nothing left to do.
-_QUIET: dict[type, Callable[[Any], bool]] = {
-    type((lambda: (yield))()): is_idle,
-    _io.BytesIO: lambda _: True,
-    _io.StringIO: lambda _: True,
-    _io.FileIO: is_done,
-    _io.BufferedReader: lambda stream: type(stream.raw) in (_io.FileIO, _io.BytesIO),
-    _io.BufferedWriter: lambda stream: type(stream.raw) is _io.FileIO and stream.raw.closed,
-    _io.TextIOWrapper: lambda text: type(text.buffer) in (_io.BufferedReader, _io.BufferedWriter) and text.closed,
-}
 
 
 @hidden

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 UNFIT = 76
 """The exit code of a warm worker whose Python cannot be shared."""
 
+FIT = "only CPython 3.11 and later can be warm"
+"""Which Python can be shared."""
+
 QUEUE = 3
 """Its descriptor."""
 
@@ -45,8 +48,7 @@ def _check() -> None:
     import os
 
     if sys.version_info < (3, 11) or sys.implementation.name != "cpython":
-        _unfit("only CPython 3.11 and later can be warm, and this is {} {}.{}".format(
-            sys.implementation.name, *sys.version_info[:2]))  # fmt: skip
+        _unfit("{}, and this is {} {}.{}".format(FIT, sys.implementation.name, *sys.version_info[:2]))
     flags = sys.flags
     if flags.inspect or flags.verbose or flags.debug or flags.dev_mode:
         _unfit("Python is told to inspect, to debug or to be verbose")
@@ -68,67 +70,100 @@ def _check() -> None:
 
 
 def _prepare() -> "Any":
-    """Import what a worker needs, past anything that the environment puts in its way."""
+    """Get a worker ready that no script will find, and return what is to be the bottom of every stack."""
     import gc
     import os
 
     names, finders, path, space, _ = _START  # as a script finds them
     finders.pop(__file__, None)
-    library = os.path.dirname(os.__file__)
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    restricted = [library, library + "/lib-dynload", package]
-    sys.path[:] = restricted
+    restricted = sys.path[:] = _path_of_the_worker()
     from buildrunner.run import ending, fork, group, hidden, limits, worker  # noqa: F401
 
     if not hidden.is_hiding():
         _unfit("this Python shows who runs a script")
+    kind = _warm_worker()
     where, *wanted = sys.argv[2:] or ("",)
-    if wanted:
-        import ctypes
-
-        from buildrunner.run import preload, wire
-
-        libc = ctypes.PyDLL(None)
-
+    preload = _preloader(wanted, where == ELSEWHERE) if wanted else None
     gc.freeze()  # what is made from here on may have a say in how scripts end
-    ours = {name: module for name, module in sys.modules.items() if name not in names}
-    variables: set[str] | None = set()
-    renewals, leave = [], os._exit
-    for name in ours:
-        del sys.modules[name]
-    if wanted:
-        sys.path[:] = path if getattr(sys.flags, "safe_path", False) else path[1:]
-        sys.path_importer_cache.clear()
-        sys.path_importer_cache.update(finders)
-
-        def report(*told: "Any") -> None:
-            wire.write_frame(QUEUE, ("preload", told))
-
-        elsewhere = where == ELSEWHERE
-        variables = preload.preload(wanted, elsewhere=elsewhere, flush=lambda: libc.fflush(None), report=report)
-        if variables is None:
-            os._exit(UNFIT)  # without any module's last words
+    ours = _put_away(names)
+    variables, renewals, leave = (), [], os._exit
+    if preload:
+        _look_where_scripts_do(path, finders)
+        variables, renewals, leave = preload()
         finders = dict(sys.path_importer_cache)
-        renewals = preload.renewals(sys.modules)
-        leave = libc.exit
     os.set_inheritable(QUEUE, False)
     modules = dict(sys.modules)
     sys.modules.update(ours)
     sys.path[:] = restricted
 
-    class WarmWorker(worker.Worker):
-        """The ordinary worker around that slot."""
+    main = {name: value for name, value in space.items() if name.startswith("__")}
+    preloaded = {name: module for name, module in modules.items() if name not in names}
+    fork.ForkSlot.original = fork.Original(main, modules, preloaded, finders, path, variables, renewals)
+    spaces = [*map(vars, ours.values()), globals()]
+    before = ending.Before(list(modules), preloaded, leave)
+    _parts[:] = worker, kind, ending.end, spaces, gc, before
+    return hidden.hidden(_live)
 
+
+def _path_of_the_worker() -> "list[str]":
+    """Where its own modules are found: the library and this package, and nothing that the environment names."""
+    import os
+
+    library = os.path.dirname(os.__file__)
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [library, library + "/lib-dynload", package]
+
+
+def _warm_worker() -> "type[Any]":
+    """The ordinary worker around a slot whose scripts are forks."""
+    from buildrunner.run import fork, worker
+
+    class WarmWorker(worker.Worker):
         slot_type = fork.ForkSlot
         queue = results = QUEUE
         time_enough = 0.0
 
-    main = {name: value for name, value in space.items() if name.startswith("__")}
-    preloaded = {name: module for name, module in modules.items() if name not in names}
-    fork.ForkSlot.original = fork.Original(main, modules, preloaded, finders, path, variables or (), renewals)
-    spaces = [vars(module) for module in ours.values()]
-    _parts[:] = worker, WarmWorker, ending.end, spaces, gc, ending.Before(list(modules), preloaded, leave)
-    return hidden.hidden(_live)
+    return WarmWorker
+
+
+def _preloader(wanted: "list[str]", elsewhere: bool) -> "Any":
+    """What imports the modules that all scripts are to find; all that it needs itself is imported here and now.
+
+    It returns the variables of the environment that they read, the renewals they need in each child, and how a child
+    then leaves. Where one of them cannot be had without harm the process ends, and another one begins without it.
+    """
+    import ctypes
+    import os
+
+    from buildrunner.run import preload, wire
+
+    libc = ctypes.PyDLL(None)
+
+    def report(*told: "Any") -> None:
+        wire.write_frame(QUEUE, ("preload", told))
+
+    def import_all() -> "Any":
+        variables = preload.preload(wanted, elsewhere=elsewhere, flush=lambda: libc.fflush(None), report=report)
+        if variables is None:
+            os._exit(UNFIT)  # without any module's last words
+        return variables, preload.renewals(sys.modules), libc.exit
+
+    return import_all
+
+
+def _put_away(names: "list[str]") -> "dict[str, Any]":
+    """Take all modules but these out of Python's sight, and return them."""
+    ours = {name: module for name, module in sys.modules.items() if name not in names}
+    for name in ours:
+        del sys.modules[name]
+    return ours
+
+
+def _look_where_scripts_do(path: "list[str]", finders: "dict[str, Any]") -> None:
+    """Let imports find what they would find in a script, but for its own folder."""
+    sys.path[:] = path if getattr(sys.flags, "safe_path", False) else path[1:]
+    sys.path_importer_cache.clear()
+    sys.path_importer_cache.update(finders)
 
 
 def _live(*_: object) -> None:
@@ -149,6 +184,7 @@ def _live(*_: object) -> None:
     newborn.args = ()
     _parts.append(newborn)  # to let go of the worker would touch all its memory
     newborn = None
+    _parts[5].look_at(code)
     try:
         exec(code, space)
     except BaseException as exc:
@@ -158,7 +194,7 @@ def _live(*_: object) -> None:
     if not left:
         # CPython takes everything apart now, and nothing of ours shall hold anything that it looks at.
         _parts[4].unfreeze()
-        for space in [*_parts[3], globals()]:
+        for space in _parts[3]:
             space.clear()
     if last is not None:
         raise last

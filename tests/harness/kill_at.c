@@ -32,8 +32,9 @@ static pid_t self;
 __attribute__((constructor)) static void begin(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        size_t length = strlen(argv[i]);
-        if (length > 14 && !strcmp(argv[i] + length - 14, "/run/worker.py"))
+        const char *program = strrchr(argv[i], '/');
+        if (program && program - argv[i] > 4 && !strncmp(program - 4, "/run", 4) &&
+            (!strcmp(program, "/worker.py") || !strcmp(program, "/warm.py")))
             role = WORKER;
         else if (i > 1 && !strcmp(argv[i - 1], "buildrunner") && (!strcmp(argv[i], "run") || !strcmp(argv[i], "resume")))
             role = SERVER;
@@ -131,7 +132,7 @@ static void *real(const char *name, void **kept)
     } while (0)
 
 static void *real_write, *real_pwrite, *real_pwrite64, *real_rename, *real_renameat, *real_fsync, *real_fdatasync,
-    *real_unlink, *real_unlinkat, *real_rmdir, *real_posix_spawn;
+    *real_unlink, *real_unlinkat, *real_rmdir, *real_posix_spawn, *real_fork;
 
 ssize_t write(int fd, const void *data, size_t size)
 {
@@ -209,4 +210,16 @@ int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *
     int result;
     CALL(SPAWN, result, REAL(posix_spawn)(pid, path, actions, how, argv, envp), 0);
     return result;
+}
+
+/* A warm worker's way to start a script: what is forked is nobody's to strike. */
+pid_t fork(void)
+{
+    int ours = counted(SPAWN);
+    if (ours && when != AFTER)
+        die();
+    pid_t pid = REAL(fork)();
+    if (ours && pid)
+        die();
+    return pid;
 }

@@ -11,10 +11,10 @@ from buildrunner.run import ending
 
 LOOK = """\
 import gc, os, sys
-from buildrunner.run import ending
+from buildrunner.run import leftover
 gc.freeze()
 exec(sys.argv[1])
-print(ending.is_silent((os.path.dirname(os.__file__) + "/",)), file=sys.__stdout__, flush=True)
+print(leftover.is_silent((os.path.dirname(os.__file__) + "/",)), file=sys.__stdout__, flush=True)
 os._exit(0)
 """
 RECEIVER = "class Receiver:\n    def call(self): pass\nreceiver = Receiver()\n"
