@@ -89,7 +89,9 @@ class Options:
         if self.mode not in MODES:
             raise UsageError(f"--mode {self.mode}: this version knows {', '.join(MODES)}")
         if self.preload and self.mode == "cold":
-            raise UsageError("--preload: only warm scripts can have it: add --mode warm")
+            raise UsageError(
+                "--mode cold and --preload: only warm scripts can have modules in advance; leave out one of the two"
+            )
         for module in self.preload:
             if not all(part.isidentifier() and not iskeyword(part) for part in module.split(".")):
                 raise UsageError(f"--preload {module}: give the name of a module, as after `import`, or auto")

@@ -98,18 +98,27 @@ class _Verbs(click.Group):
                 raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb; what it complains of, and a settings file said, is told with its place there."""
+        """Run the verb; what it complains of, and the command line did not say, is told with where it was said."""
         try:
             return super().invoke(ctx)
         except UsageError as exc:
-            from buildrunner.cli.options import Option
-
-            option, _, _ = str(exc).removeprefix("--").partition(" ")
-            if str(exc).startswith("--") and option in ctx.meta.get(Option.FROM_SETTINGS, ()):
-                exc.args = (f"{ctx.meta[_SETTINGS].place(option)}: {exc}",)
+            if places := _places(ctx, str(exc)):
+                exc.args = (f"{' and '.join(places)}: {exc}",)
             raise
         except BrokenPipeError:  # whoever reads stdout has seen enough; click would call that a failure
             raise click.exceptions.Exit(0) from None
+
+
+def _places(ctx: click.Context, complaint: str) -> list[str]:
+    """Where the options a complaint begins with, one or two, were set, if that was not on the command line."""
+    import re
+
+    from buildrunner.cli.options import Option
+
+    sources = ctx.meta.get(Option.SOURCES, {})
+    found = re.match(r"--([\w-]+)(?:(?: \w+)? and --([\w-]+))?", complaint)
+    keys = [key for key in found.groups() if key in sources] if found else []
+    return [f"environment variable {sources[key]}" if sources[key] else ctx.meta[_SETTINGS].place(key) for key in keys]
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -24,8 +24,8 @@ class Option(click.Option):
     `keys` are its names there. One with a variable of its own shares its name with another option, and has none.
     """
 
-    FROM_SETTINGS = "buildrunner.from_settings"
-    """Where `ctx.meta` holds the keys whose values came from a settings file."""
+    SOURCES = "buildrunner.sources"
+    """Where `ctx.meta` holds the variable by which a key got its value, or None where a settings file gave it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -39,9 +39,21 @@ class Option(click.Option):
     def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> Any:
         """The value and where it comes from, which is noted."""
         value, source = super().consume_value(ctx, opts)
-        if source is ParameterSource.DEFAULT_MAP:
-            ctx.meta.setdefault(self.FROM_SETTINGS, set()).update(self.keys)
+        if source in (ParameterSource.DEFAULT_MAP, ParameterSource.ENVIRONMENT):
+            name = self._variable() if source is ParameterSource.ENVIRONMENT else None
+            ctx.meta.setdefault(self.SOURCES, {}).update(dict.fromkeys(self.keys, name))
         return value, source
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """What a complaint about its value calls it: also by the variable that set it."""
+        hint = super().get_error_hint(ctx)  # type: ignore[arg-type, unused-ignore]  # None is new in click 8.4
+        if ctx and self.name and ctx.get_parameter_source(self.name) is ParameterSource.ENVIRONMENT:
+            return f"{hint} (environment variable {self._variable()})"
+        return hint
+
+    def _variable(self) -> str:
+        """Of the variables that set it, the one that does."""
+        return next(name for name in variables(self) if os.environ.get(name))
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         """The variable's value; a script's own buildrunner is not steered by the one that runs it."""

@@ -27,7 +27,7 @@ from buildrunner.cli.options import (
     state_option,
 )
 from buildrunner.config import MODES, IfChanged
-from buildrunner.errors import BuildrunnerError
+from buildrunner.errors import BuildrunnerError, UsageError
 from buildrunner.job import Cwd
 from buildrunner.plan import Order
 
@@ -109,6 +109,7 @@ def command(
     no_zip: bool,
     cwd: str,
     order: str,
+    mode: str,
     fail_fast: bool,
     max_fail: int | None,
     preload: tuple[tuple[str, ...], ...],
@@ -130,13 +131,19 @@ def command(
     from buildrunner.server import BuildServer
 
     if as_json and settings["events"] in ("/dev/stdout", "/dev/fd/1"):
-        raise click.UsageError("--json and --events cannot both have standard output: name a file with --events FILE")
+        raise UsageError("--json and --events cannot both have standard output: name a file with --events FILE")
+    if preload and mode == "cold":
+        if nearer(ctx, "mode", "preload"):
+            preload = ()
+        elif nearer(ctx, "preload", "mode"):
+            mode = "auto"
     options = Options(
         targets=targets,
         output=output,
         zip=None if no_zip and not nearer(ctx, "zip_file", "no_zip") else zip_file,
         cwd=Cwd(cwd),
         order=Order(order),
+        mode=mode,
         max_fail=1 if fail_fast and not nearer(ctx, "max_fail", "fail_fast") else max_fail,
         preload=tuple(dict.fromkeys(name for names in preload for name in names)),
         if_changed=IfChanged(if_changed),

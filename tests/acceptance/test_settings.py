@@ -1,6 +1,7 @@
 """Options from `buildrunner.toml` and `pyproject.toml`: below the environment, above what is built in."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,50 @@ def test_of_two_that_contradict_each_other_the_nearer_one_counts(place: Any) -> 
     place.scripts(a="exit(1)", b="exit(1)", c="pass")
     assert place.json("--order", "name", code=1).document["totals"]["skipped"] == 2
     assert place.json("--order", "name", "--max-fail", "2", code=1).document["totals"]["skipped"] == 1
+
+
+def test_of_modules_in_advance_and_cold_the_nearer_one_counts(place: Any) -> None:
+    def modes(*options: str, **env: str) -> set[str]:
+        return {result["mode"] for result in place.json("--no-zip", *options, env=env).results.values()}
+
+    settings(place, 'preload = ["auto"]\n')
+    assert modes("--mode", "cold") == modes(BUILDRUNNER_MODE="cold") == {"cold"}
+    settings(place, 'mode = "cold"\n')
+    warm = {"warm"} if sys.platform == "linux" else {"cold"}
+    assert modes("--preload", "json") == modes(BUILDRUNNER_PRELOAD="json") == warm
+    assert modes() == {"cold"}
+
+
+CONTRADICTION = "--mode cold and --preload: only warm scripts can have modules in advance; leave out one of the two\n"
+
+
+def test_modules_in_advance_and_cold_from_one_place_are_told_with_it(place: Any) -> None:
+    env = {"BUILDRUNNER_MODE": "cold", "BUILDRUNNER_PRELOAD": "json"}
+    variables = "environment variable BUILDRUNNER_MODE and environment variable BUILDRUNNER_PRELOAD: "
+    assert place.run("run", "src", env=env, code=2).err == f"buildrunner: {variables}{CONTRADICTION}"
+    done = place.run("run", "src", "--preload", "json", "--mode", "cold", code=2)
+    assert done.err == f"buildrunner: {CONTRADICTION}"
+    settings(place, 'preload = ["json"]\nmode = "cold"\n')
+    lines = "buildrunner.toml, line 2 and buildrunner.toml, line 1: "
+    assert place.run("run", "src", code=2).err == f"buildrunner: {lines}{CONTRADICTION}"
+
+
+FROM_A_VARIABLE = {
+    "MODE=x": "Invalid value for '--mode' (environment variable BUILDRUNNER_MODE): 'x' is not one of",
+    "RETRIES=x": "Invalid value for '--retries' (environment variable BUILDRUNNER_RETRIES): 'x' is not a valid integer",
+    "WORKERS=x": "'--workers' (environment variable BUILDRUNNER_WORKERS): 'x' is no number of jobs",
+    "JOBS=0": "buildrunner: environment variable BUILDRUNNER_JOBS: --jobs 0: give a number",
+    "PRELOAD=1x": "buildrunner: environment variable BUILDRUNNER_PRELOAD: --preload 1x: give the name of a module",
+}
+
+
+@pytest.mark.parametrize("said", FROM_A_VARIABLE)
+def test_a_variables_wrong_value_is_told_with_its_name(place: Any, said: str) -> None:
+    name, _, value = said.partition("=")
+    assert FROM_A_VARIABLE[said] in place.run("run", "src", env={f"BUILDRUNNER_{name}": value}, code=2).err
+    option = "--" + name.lower()
+    nearer = place.run("run", "src", option, value, env={f"BUILDRUNNER_{name}": value}, code=2)
+    assert "variable" not in nearer.err
 
 
 def test_a_flag_can_be_switched_off_for_once(place: Any) -> None:
