@@ -219,7 +219,7 @@ class ForkSlot(attempt.Slot):
             code, folder, file = script or _load(argv[1])  # type: ignore[misc]
         except BaseException as exc:
             # Python says it in words of its own, which depend on how it reads the file: let it.
-            os.write(self.writer, f"only Python itself can say what is wrong with it ({type(exc).__name__})".encode())
+            os.write(self.writer, f"Python itself has to read it ({type(exc).__name__})".encode())
             self._go_cold(argv, extra)
         os.closerange(3, _MOST_DESCRIPTORS)
         for name in self.imported:

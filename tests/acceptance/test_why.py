@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -196,3 +197,14 @@ def test_what_a_script_that_never_ran_was_taken_to_last(workspace: Any) -> None:
     said = why(workspace, "new.sh")["order"].replace("\n", " ")
     assert "no run of it had ended yet, so it was taken to last as long as the median of the others: 0." in said
     assert why(workspace, "a.sh")["order"].startswith("longest first, and it took 0.")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has warm scripts")
+def test_a_sound_script_that_python_itself_has_to_read_is_not_called_wrong(workspace: Any) -> None:
+    workspace.scripts(a="pass")
+    (workspace.path / "src" / "b.py").write_bytes("# coding: latin-1\nprint(ascii('ü'))\n".encode("latin-1"))
+    workspace.json("--mode", "warm")
+    assert workspace.log("b.py") == b"'\\xfc'\n"
+    told = workspace.run("why", "b.py").out
+    assert "Python itself has to read it (UnicodeDecodeError)" in told
+    assert "wrong" not in told
