@@ -20,6 +20,25 @@ _WORDS = Explanation(
     "worker was started with, the attempt's id aside; `sys.argv` and `os.environ` are what they should be.",
     lines=r"[-+]\[b'([^ ']*python('?, b'| )process_command_line\.py', b''|BLIS_NUM_THREADS', b'BUILDRUNNER_.*)\]",
 )
+_OURS = Explanation(
+    sentence="Of ours, `gc.get_objects()` shows a few frames and one exception.",
+    lines=r"-\[\] \[\]|\+\[('\w+'(, )?){1,6}\] \['Newborn'\]",
+)
+_ARGUMENTS = Explanation(
+    sentence="`setproctitle` has no effect and `getproctitle()` gives `''`, because C's `Py_GetArgcArgv` gives the "
+    "worker's arguments.",
+    lines=r"-\['process_arguments_of_c\.py'\]|\+\['[^']*/warm\.py', ' +'\]",
+)
+_MESSAGES = Explanation(
+    sentence="Messages of C's libraries and of the dynamic loader (`assert`, `err`, a symbol that is missing) begin "
+    "with the whole command line, where those of a cold script begin with the name of Python "
+    "(`program_invocation_name`).",
+    lines=r"-[^ ]+: (err|undefined symbol: .*)|\+[^ ]+ lib_c_messages\.py: (err|undefined symbol: .*)",
+)
+_SUBINTERPRETERS = Explanation(
+    sentence="A sub-interpreter's `sys.argv` and `sys.orig_argv` are the worker's.",
+    lines=r"-\['thread_interpreters_argv\.py'\] True|\+\['[^']*/warm\.py', ' +'\] True",
+)
 _COUNTS = Explanation(
     sentence="The garbage collector does not look at what was there before the script: `gc.get_objects()` leaves that "
     "out, `gc.get_freeze_count()` counts it, and `sys.getrefcount()` of what everybody uses may be higher.",
@@ -67,4 +86,8 @@ EXPLAINED: dict[str, Explanation] = {
     "sys_refcounts": _COUNTS,
     "sys_refcounts [odd]": _COUNTS,
     "streams_stderr_closed": _COUNTS,
+    "gc_objects_of_ours": _OURS,
+    "process_arguments_of_c": _ARGUMENTS,
+    "lib_c_messages": _MESSAGES,
+    "thread_interpreters_argv": _SUBINTERPRETERS,
 }
