@@ -122,7 +122,7 @@ def _is_venv(folder: str) -> bool:
 def _single(target: str) -> Script:
     shown = display(target)
     if not os.path.lexists(target):
-        raise UsageError(f"no such file or folder: {shown}")
+        raise UsageError(f"no such file or folder: {shown}; name a folder or a script to run")
     if not os.path.isfile(target):
         raise UsageError(f"{shown} is neither a script nor a folder")
     if target.endswith(_JOB_FILES):

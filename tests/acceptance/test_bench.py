@@ -58,7 +58,9 @@ def test_the_document_has_every_promised_field(workspace: Any, temporary: Path) 
 
 
 def test_without_a_target_the_samples_folder_is_meant(workspace: Any, temporary: Path) -> None:
-    assert "no such file or folder: python_source" in workspace.run("bench", code=2).err
+    for verb in ("bench", "run", "plan"):
+        said = workspace.run(verb, code=2).err
+        assert "no such file or folder: python_source; name a folder or a script to run" in said
     workspace.source.rename(workspace.path / "python_source")
     assert workspace.run("bench", code=5).stdout == b""
     (workspace.path / "python_source" / "a.py").touch()
