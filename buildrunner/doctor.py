@@ -1,4 +1,4 @@
-"""What runs will find here: the machine, the folders, the record, the programs. Looks only; makes and changes nothing.
+"""What runs will find here: the machine, the folders, the ledger, the programs. Looks only; makes and changes nothing.
 
 Every look stands alone: one that fails is itself something to tell, because a place where even that goes wrong is where
 somebody asks.
@@ -93,7 +93,7 @@ def examine(*, state: str, output: str, python: str | None, environ: Mapping[str
             lambda: _folder("output folder", output, "name another with -o DIR", lock=".buildrunner-lock"),
         ),
         ("state folder", lambda: _state_folder(state)),
-        ("record", lambda: _record(Path(state))),
+        ("record", lambda: _ledger(Path(state))),
         ("preloading", lambda: _preloading(Path(state), python, environ)),
         ("sqlite", _sqlite),
         ("process control", _control),
@@ -233,7 +233,7 @@ def _state_folder(state: str) -> Iterator[Finding]:
             yield finding
 
 
-def _record(state: Path) -> Iterator[Finding]:
+def _ledger(state: Path) -> Iterator[Finding]:
     path = state / store.DATABASE
     if store.is_half_made(path) or not (path.exists() or os.path.exists(f"{path}-wal") or journals.listed(state)):
         try:

@@ -13,6 +13,9 @@ from buildrunner.cli.options import json_option, option, output_option, state_op
 if TYPE_CHECKING:
     from buildrunner.doctor import Finding
 
+_SHOWN = {"record": "ledger"}
+"""What people are told where the document keeps a topic's first name."""
+
 
 @click.command("doctor")
 @state_option
@@ -58,15 +61,19 @@ def _print(findings: "list[Finding]") -> None:
         told = Text(finding.text)
         if finding.means:
             told.append(f"; {finding.means}")
-        table.add_row(Text(finding.verdict, style=style), finding.topic, told)
+        table.add_row(Text(finding.verdict, style=style), _topic(finding), told)
     out.print(table)
     if needed := [finding for finding in findings if finding.required]:
-        names = ", ".join(dict.fromkeys(finding.topic for finding in needed))
+        names = ", ".join(dict.fromkeys(map(_topic, needed)))
         out.print(f"\nruns cannot work here yet: {names}", soft_wrap=True)
     else:
         less = sum(finding.verdict == "degraded" for finding in findings)
         could = f"; {count(less, 'thing')} could be better" if less else ""
         out.print(f"\nruns work here{could}", soft_wrap=True)
+
+
+def _topic(finding: "Finding") -> str:
+    return _SHOWN.get(finding.topic, finding.topic)
 
 
 def _settings() -> "Iterator[Finding]":
