@@ -20,7 +20,7 @@ TYPE_CHECKING = False  # as in typing, which is too big to import here
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from types import CodeType, ModuleType
-    from typing import Any
+    from typing import Any, NoReturn
 
     _Script = tuple[CodeType, str, str]
 
@@ -35,6 +35,7 @@ _READ_AT_START = (
 )  # fmt: skip
 _MOST_DESCRIPTORS = 64  # a worker has fewer open
 _LITTLE = 1 << 15  # bytes; a longer script takes its time and memory in its own process
+_LONGEST_REASON = 4096  # bytes; a pipe takes as many at once
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -126,7 +127,11 @@ class ForkSlot(attempt.Slot):
                 os.fchdir(self.home)
             raise
         if not pid:
-            self._become(script, argv, extra, out, err)
+            try:
+                newborn = self._become(script, argv, extra, out, err)
+            except BaseException as exc:  # whatever else left this would go on as a second worker
+                self._go_cold(argv, extra, f"its process could not be made ready for it ({type(exc).__name__}: {exc})")
+            raise newborn
         self.pid = pid
         os.close(out)
         os.close(err)
@@ -185,7 +190,7 @@ class ForkSlot(attempt.Slot):
         ending = super()._reap()
         if self.mode == "warm":
             try:
-                told = os.read(self.reader, 4096)
+                told = os.read(self.reader, _LONGEST_REASON)
             except BlockingIOError:
                 return ending
             self.mode, self.why_cold = "cold", told.decode("utf-8", "replace")
@@ -204,8 +209,8 @@ class ForkSlot(attempt.Slot):
 
     def _become(
         self, script: _Script | None, argv: tuple[str, ...], extra: tuple[tuple[str, str], ...], out: int, err: int
-    ) -> None:
-        """Make this process what Python is when it comes to the first line of a script, and leave the worker."""
+    ) -> attempt.Newborn:
+        """Make this process what Python is when it comes to the first line of a script; by the result it leaves."""
         os.setsid()
         os.dup2(out, 1)
         os.dup2(err, 2)
@@ -213,15 +218,16 @@ class ForkSlot(attempt.Slot):
         memory = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
         os.pwrite(memory, self.title, self.block)
         os.pwrite(memory, self.id, self.mark)  # by this it is found wherever it runs to
+        # Only now may it let go of the journal, whose lock tells that a script may run; and what comes can take long.
+        os.closerange(3, self.writer)
+        os.closerange(self.writer + 1, _MOST_DESCRIPTORS)
         for name, value in self.extra:
             os.environ[name] = value
         try:
             code, folder, file = script or _load(argv[1])  # type: ignore[misc]
         except BaseException as exc:
             # Python says it in words of its own, which depend on how it reads the file: let it.
-            os.write(self.writer, f"Python itself has to read it ({type(exc).__name__})".encode())
-            self._go_cold(argv, extra)
-        os.closerange(3, _MOST_DESCRIPTORS)
+            self._go_cold(argv, extra, f"Python itself has to read it ({type(exc).__name__})")
         for name in self.imported:
             del sys.modules[name]
         sys.path[:] = self.original.path
@@ -231,12 +237,14 @@ class ForkSlot(attempt.Slot):
         space = _new_main(self.original.main, file)
         for renew, module in self.original.renewals:
             renew(module)
-        raise attempt.Newborn(code, space)
+        os.close(self.writer)
+        return attempt.Newborn(code, space)
 
-    def _go_cold(self, argv: tuple[str, ...], extra: tuple[tuple[str, str], ...]) -> None:
-        os.ftruncate(2, 0)  # what was warned of comes again
-        env = self.env | {os.fsencode(name): os.fsencode(value) for name, value in extra}
+    def _go_cold(self, argv: tuple[str, ...], extra: tuple[tuple[str, str], ...], why: str) -> NoReturn:
         try:
+            os.write(self.writer, os.fsencode(why)[:_LONGEST_REASON])
+            os.ftruncate(2, 0)  # what was warned of comes again
+            env = self.env | {os.fsencode(name): os.fsencode(value) for name, value in extra}
             os.execve(argv[0], argv, env)
         except OSError as exc:
             os.write(2, os.fsencode(f"{argv[0]}: {exc.strerror}\n"))

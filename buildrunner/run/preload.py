@@ -352,8 +352,10 @@ def _renew_main(multiprocessing: Any) -> None:
 
 def _renew_multiprocessing(process: Any) -> None:
     process.current_process()._config["authkey"] = process.AuthenticationString(os.urandom(32))
-    if process.ORIGINAL_DIR is not None:
+    try:
         process.ORIGINAL_DIR = os.getcwd()
+    except OSError:  # the folder is gone
+        process.ORIGINAL_DIR = None
 
 
 def _renew_threading(threading: Any) -> None:
