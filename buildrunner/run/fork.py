@@ -14,6 +14,7 @@ import sys
 import time
 
 from buildrunner.run import attempt
+from buildrunner.run.pidfd import open_pidfd
 from buildrunner.run.shadow import RESTED, Shadows
 
 TYPE_CHECKING = False  # as in typing, which is too big to import here
@@ -293,6 +294,25 @@ def _new_main(original: dict[str, Any], file: str) -> dict[str, Any]:
         space[name] = value
     sys.modules["__main__"] = main
     return space
+
+
+def why_not() -> str | None:
+    """Why scripts cannot be forks of this process, where the system does not let it do what that takes."""
+    try:
+        _, _, mark = _own_block()
+        memory = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(memory, PLACEHOLDER.encode(), mark)
+        finally:
+            os.close(memory)
+    except OSError as exc:
+        return f"the system does not let Python use its own /proc/self ({exc.strerror})"
+    except ValueError:
+        return "the environment that Python was given is written over when it starts"
+    if (pidfd := open_pidfd(os.getpid())) is None:
+        return "the system has no pidfd_open"  # by SIGCHLD it would do as well, but for the handler, which scripts see
+    os.close(pidfd)
+    return None
 
 
 def _own_block() -> tuple[int, int, int]:

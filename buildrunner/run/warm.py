@@ -16,7 +16,7 @@ _parts: "list[Any]" = []
 
 TYPE_CHECKING = False  # as in typing, which is too big to import here
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 UNFIT = 76
 """The exit code of a warm worker whose Python cannot be shared."""
@@ -35,11 +35,13 @@ _UNLIKE = (
     "PYTHONPROFILEIMPORTTIME", "PYTHONTRACEMALLOC",
 )  # fmt: skip
 
+_DRAWING = "random", "uuid", "multiprocessing.process"  # which secrets, tempfile, numpy and all others draw by
 
-def _unfit(why: str) -> None:
+
+def _unfit(why: str) -> "NoReturn":
     import os
 
-    os.write(2, why.encode() + b"\n")
+    os.write(2, os.fsencode(why) + b"\n")
     os._exit(UNFIT)  # whatever Python is told to do when it ends
 
 
@@ -63,9 +65,13 @@ def _check() -> None:
         stream.flush()
     if os.fstat(1).st_size or os.fstat(2).st_size:
         _unfit("Python says something when it starts")
-    if len(os.listdir("/proc/self/task")) > 1:
+    try:
+        threads, files = len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+    except OSError as exc:
+        _unfit(f"the system does not let Python use its own /proc/self ({exc.strerror})")
+    if threads > 1:
         _unfit("Python has threads as soon as it starts")
-    if len(os.listdir("/proc/self/fd")) > 5:  # four, and the one of looking
+    if files > 5:  # four, and the one of looking
         _unfit("Python opens files when it starts")
 
 
@@ -81,6 +87,9 @@ def _prepare() -> "Any":
 
     if not hidden.is_hiding():
         _unfit("this Python shows who runs a script")
+    if why := fork.why_not():
+        _unfit(why)
+    _look_back(names)
     kind = _warm_worker()
     where, *wanted = sys.argv[2:] or ("",)
     preload = _preloader(wanted, where == ELSEWHERE) if wanted else None
@@ -103,6 +112,29 @@ def _prepare() -> "Any":
     before = ending.Before(list(modules), preloaded, leave)
     _parts[:] = worker, kind, ending.end, spaces, gc, before
     return hidden.hidden(_live)
+
+
+def _look_back(names: "list[str]") -> None:
+    """End here where what was run as Python started may have taken what each script has to take for itself.
+
+    That is told by what it left: `site` had done it before anybody could watch. The library's own folder is filled by
+    whoever made this Python; Debian puts a sitecustomize there.
+    """
+    import os
+
+    for name in ("sitecustomize", "usercustomize"):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if name in names and file and os.path.dirname(file) != os.path.dirname(os.__file__):
+            _unfit(f"{file} is run when Python starts: what it does, it has to do for each script")
+    for name in _DRAWING:
+        if name in names:
+            _unfit(f"something imports {name} when Python starts, and each script has to do that for itself")
+    with open("/proc/self/environ", "rb", buffering=0) as file:
+        items = [item.partition(b"=")[::2] for item in reversed(file.read().split(b"\0")) if b"=" in item]
+    given, now = dict(items), dict(os.environb)
+    for variable in sorted(given.keys() | now.keys()):
+        if given.get(variable) != now.get(variable) and variable != b"LC_CTYPE":  # that one Python itself sets
+            _unfit(f"something changes {os.fsdecode(variable)} in the environment when Python starts")
 
 
 def _path_of_the_worker() -> "list[str]":

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,59 @@ def test_a_long_script_that_nobody_waits_for_any_more_does_not_keep_a_run_from_b
     workspace.run("resume")
     assert not alive(child)
     assert len(workspace.notes("ran")) == 1
+
+
+# What runs as Python starts, by a sitecustomize or by a line of a .pth → why no script can be started warm then.
+STARTS = {
+    "import random\nrandom.seed(42)": "/sitecustomize.py is run when Python starts: what it does, ",
+    "import sys\nARGUMENTS = list(sys.argv)": "/sitecustomize.py is run when Python starts: what it does, ",
+    "import errno, os\ndef none(*_): raise OSError(errno.ENOSYS, 'no')\nos.pidfd_open = none": "no pidfd_open",
+    "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.getenv.restype = ctypes.c_void_p\n"
+    "if place := libc.getenv(b'BUILDRUNNER_ATTEMPT_ID'): ctypes.memset(place, 120, 36)": (
+        "the environment that Python was given is written over"
+    ),
+    "import os\nbehind = os.open\n"
+    "def forbidding(path, *more, **named):\n"
+    "    if path == '/proc/self/mem': raise PermissionError(13, 'Permission denied')\n"
+    "    return behind(path, *more, **named)\n"
+    "os.open = forbidding": "does not let Python use its own /proc/self (Permission denied)",
+}
+LINES = {
+    "import random": "something imports random when Python starts",
+    "import tempfile": "something imports random when Python starts",
+    "import uuid; uuid.uuid1()": "something imports uuid when Python starts",
+    "import os; os.environ['STARTED'] = str(os.getpid())": "something changes STARTED in the environment",
+    "import os; os.environ.pop('LANG', 0)": "something changes LANG in the environment",
+    "import sys; sys.meta_path.append(sys.meta_path[-1])": "",
+    "import os; os.environ['LANG'] = os.environ['LANG']": "",
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_scripts_do_not_share_what_a_sitecustomize_does(workspace: Any, start: str) -> None:
+    library(workspace, sitecustomize=start + "\n")
+    workspace.scripts(a="import _signal\nprint(_signal.getsignal(_signal.SIGCHLD) == _signal.SIG_DFL)")
+    done = workspace.json("--no-zip", "-j", "1")
+    mode, why = modes(done)["a.py"]
+    assert mode == "cold"
+    assert why and STARTS[start] in why
+    assert workspace.log("a.py") == b"True\n"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with nothing in it."""
+    path = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", path], check=True)
+    return path
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_scripts_do_not_share_what_a_line_of_a_pth_file_took(workspace: Any, environment: Path, line: str) -> None:
+    [site] = environment.glob("lib/python*/site-packages")
+    (site / "start.pth").write_text(line + "\n")
+    workspace.scripts(a="print('a')")
+    done = workspace.json("--no-zip", "-j", "1", "--python", environment / "bin" / "python", env={"LANG": "C.UTF-8"})
+    mode, why = modes(done)["a.py"]
+    assert mode == ("cold" if LINES[line] else "warm")
+    assert LINES[line] in (why or "")
