@@ -73,6 +73,8 @@ def observe(
         remove_tree(str(path))
     for name in ("place", "home", "tmp"):
         where[name].mkdir(parents=True)
+    if setting.start:
+        python = _starting_with(setting.start, base / "venv", python)
     targets = []
     for number, case in enumerate(cases):
         place = where["place"] / f"{number:04}"
@@ -98,6 +100,15 @@ def observe(
     rows = {row["name"]: row for row in document["results"]}
     found = [_observed(where["place"], rows[target], target) for target in targets]
     return [*found, Observed(parts=files(where["tmp"], "left in TMPDIR: "), mode=arm.mode)]
+
+
+def _starting_with(module: Path, venv: Path, python: str) -> str:
+    """The Python of a virtual environment, made if need be, that imports this module when it starts."""
+    if not venv.exists():
+        subprocess.run([python, "-I", "-m", "venv", "--without-pip", venv], check=True)
+        [site] = venv.glob("lib/python*/site-packages")
+        (site / "start.pth").write_text(f"{module.parent}\nimport {module.stem}\n")
+    return str(venv / "bin" / "python")
 
 
 def _observed(place: Path, row: Mapping[str, Any], target: str) -> Observed:

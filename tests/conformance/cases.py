@@ -15,13 +15,17 @@ MOST_COPIED = 2_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """The circumstances some cases are run in: what buildrunner is told, and its environment."""
+    """The circumstances some cases are run in: what buildrunner is told, and its environment.
+
+    `start` is a module that a .pth file imports as Python starts.
+    """
 
     name: str = ""
     options: tuple[str, ...] = ("--cwd", "script")
     env: Mapping[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     umask: int = 0o022
+    start: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

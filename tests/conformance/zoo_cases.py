@@ -13,7 +13,7 @@ from tests.conformance.cases import Case, Setting, alone, in_folder
 from tests.conformance.oddities import oddities
 
 ZOO = Path(__file__).with_name("zoo")
-START = Path(__file__).with_name("start")
+START = Path(__file__).with_name("start") / "at_start.py"
 
 SETTINGS: tuple[tuple[Setting, tuple[str, ...]], ...] = (
     (Setting(), ("*",)),
@@ -92,7 +92,7 @@ SETTINGS: tuple[tuple[Setting, tuple[str, ...]], ...] = (
         ),
     ),
     (
-        Setting(name="customized", env={"PYTHONPATH": str(START)}),
+        Setting(name="customized", start=START),
         (
             "atexit_order",
             "error_plain",
