@@ -35,6 +35,7 @@ _UNLIKE = (
     "PYTHONPROFILEIMPORTTIME", "PYTHONTRACEMALLOC",
 )  # fmt: skip
 
+_DIE_WITH_PARENT = 1  # prctl(2): PR_SET_PDEATHSIG
 _DRAWING = "random", "uuid", "multiprocessing.process"  # which secrets, tempfile, numpy and all others draw by
 
 
@@ -166,18 +167,27 @@ def _preloader(wanted: "list[str]", elsewhere: bool) -> "Any":
     """
     import ctypes
     import os
+    from _signal import SIGKILL  # type: ignore[import-not-found]  # the signal module without its enums
+    from select import POLLHUP, poll
 
     from buildrunner.run import preload, wire
 
     libc = ctypes.PyDLL(None)
+    queue = poll()
+    queue.register(QUEUE, 0)
 
     def report(*told: "Any") -> None:
         wire.write_frame(QUEUE, ("preload", told))
 
     def import_all() -> "Any":
+        # Who imports does not hear that the server is gone: let the kernel see to it, if it has not happened already.
+        libc.prctl(_DIE_WITH_PARENT, SIGKILL)
+        if any(event & POLLHUP for _, event in queue.poll(0)):
+            os._exit(UNFIT)
         variables = preload.preload(wanted, elsewhere=elsewhere, flush=lambda: libc.fflush(None), report=report)
         if variables is None:
             os._exit(UNFIT)  # without any module's last words
+        libc.prctl(_DIE_WITH_PARENT, 0)
         return variables, preload.renewals(sys.modules), libc.exit
 
     return import_all

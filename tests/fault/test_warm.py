@@ -136,3 +136,27 @@ def test_scripts_do_not_share_what_a_line_of_a_pth_file_took(workspace: Any, env
     mode, why = modes(done)["a.py"]
     assert mode == ("cold" if LINES[line] else "warm")
     assert LINES[line] in (why or "")
+
+
+def test_a_worker_that_imports_ends_with_its_killed_server(workspace: Any, wait_until: Any, alive: Any) -> None:
+    library(workspace, slow=f"open({os.fspath(workspace.path / 'importing')!r}, 'w')\nimport time\ntime.sleep(50)\n")
+    workspace.scripts(a="pass")
+    run = workspace.start("run", "src", "--mode", "warm", "--preload", "slow", "-j", "1")
+    wait_until(lambda: (workspace.path / "importing").exists())
+    [worker] = workspace.children(run.pid)
+    run.kill()
+    wait_until(lambda: not alive(worker), 20.0, "the worker's end")
+
+
+def test_a_worker_that_has_imported_ends_as_any_other_when_its_server_is_killed(
+    workspace: Any, wait_until: Any, alive: Any
+) -> None:
+    """It is not ended, but hears of it, and says in its journal when that was."""
+    workspace.scripts(a=workspace.note("here") + workspace.until("never"))
+    run = workspace.start("run", "src", "--mode", "warm", "--preload", "json", "-j", "1")
+    [(_, _, script)] = wait_until(lambda: workspace.notes("here"))
+    [worker] = workspace.children(run.pid)
+    run.kill()
+    wait_until(lambda: not alive(worker) and not alive(script), 30.0, "their end")
+    [journal] = workspace.path.glob(".buildrunner/runs/*/worker-1.journal")
+    assert b"('left', " in journal.read_bytes()
