@@ -82,6 +82,7 @@ class Spawner:
         self._preloading = preloading
         self._why_cold: str | None = None
         self._born = 0
+        self._was_killed = False  # a warm worker, before it heard of anything
         if warm and sys.getfilesystemencoding() != "utf-8":
             self._give_up_warm("file names are not read as UTF-8")
 
@@ -103,12 +104,19 @@ class Spawner:
         return w
 
     def take_unfit(self, w: Worker, status: int) -> None:
-        """A warm worker ended with `status` before it heard of anything, as its Python cannot be shared."""
+        """A warm worker ended with `status` before it heard of anything: mostly as its Python cannot be shared.
+
+        One that a signal ended can be anybody's victim, the kernel's for want of memory, say: once, that says nothing.
+        """
+        if status < 0 and not self._was_killed:
+            self._was_killed = True
+            return
         words = _last_words(w.errors)
         if words and words[-1].startswith("SyntaxError:") and not any(line.startswith("Traceback ") for line in words):
             self._give_up_warm(f"{warm.FIT}, and this Python is too old to say which it is")  # nor could it read how
         else:
-            self._give_up_warm(words[-1] if words else f"its Python ended with {status}")
+            how = f"with {status}" if status >= 0 else f"by signal {-status}"
+            self._give_up_warm(words[-1] if words else f"its Python ended {how}")
 
     def _give_up_warm(self, why: str) -> None:
         self._warm, self._why_cold = None, why
@@ -138,7 +146,7 @@ class Spawner:
         try:
             return os.posix_spawn(
                 self._warm,
-                [self._warm, WARM_PROGRAM, _TITLE, *self._preloading.words()],
+                [self._warm, WARM_PROGRAM, _TITLE, self._warm, *self._preloading.words()],
                 env | {"BUILDRUNNER_ATTEMPT_ID": fork.PLACEHOLDER},
                 file_actions=[
                     *((os.POSIX_SPAWN_CLOSE, fd) for fd in inherited),

@@ -82,7 +82,7 @@ class ForkSlot(attempt.Slot):
         """As of `attempt.Slot`. Raises OSError or ValueError where /proc cannot be used."""
         super().__init__(*args)
         self.python = sys.orig_argv[0]
-        self.has_relative_path = any(p[:1] != "/" for p in os.environ.get("PYTHONPATH", "/").split(":"))
+        self.has_relative_path = any(p[:1] != "/" for p in (os.environ.get("PYTHONPATH") or "/").split(":"))
         self.is_safe = getattr(sys.flags, "safe_path", False)
         self.block, self.area, self.mark = _own_block()
         self.reader, self.writer = os.pipe()
@@ -141,9 +141,11 @@ class ForkSlot(attempt.Slot):
 
     def _get_ready(self, argv: tuple[str, ...], extra: tuple[tuple[str, str], ...]) -> _Script | None:
         """Do here what the child will find done: each page of memory it writes to itself has to be copied for it."""
-        if len(sys.modules) != self.size:
+        if len(sys.modules) != self.size:  # something of ours was imported late
             self.imported = sys.modules.keys() - self.original.modules.keys()
             self.size = len(sys.modules)
+            sys.path_importer_cache.clear()
+            sys.path_importer_cache.update(self.original.finders)
         self.extra = []
         for name, value in extra:
             if not name.startswith(_OURS):

@@ -5,7 +5,7 @@ what a script finds. Where a Python cannot be shared it says why on its standard
 has taken anything from its queue; the server then starts an ordinary worker in its place.
 
     0 /dev/null   1, 2 files, as a script's logs   3 the queue, both ways
-    python warm.py ROOM [WHERE MODULE...]
+    python warm.py ROOM PYTHON [WHERE MODULE...]
 """
 
 import sys  # and nothing else before this is written down, not even from __future__
@@ -52,6 +52,8 @@ def _check() -> None:
 
     if sys.version_info < (3, 11) or sys.implementation.name != "cpython":
         _unfit("{}, and this is {} {}.{}".format(FIT, sys.implementation.name, *sys.version_info[:2]))
+    if sys.orig_argv[0] != sys.argv[2]:
+        _unfit(f"{sys.argv[2]} is no Python itself but starts one, perhaps not the same for every script")
     flags = sys.flags
     if flags.inspect or flags.verbose or flags.debug or flags.dev_mode:
         _unfit("Python is told to inspect, to debug or to be verbose")
@@ -92,7 +94,7 @@ def _prepare() -> "Any":
         _unfit(why)
     _look_back(names)
     kind = _warm_worker()
-    where, *wanted = sys.argv[2:] or ("",)
+    where, *wanted = sys.argv[3:] or ("",)
     preload = _preloader(wanted, where == ELSEWHERE) if wanted else None
     gc.freeze()  # what is made from here on may have a say in how scripts end
     ours = _put_away(names)

@@ -16,6 +16,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux has warm scripts"),
 ]
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def modes(done: Any) -> dict[str, tuple[str, str | None]]:
     return {name: (result["mode"], result["why_cold"]) for name, result in done.results.items()}
@@ -160,3 +162,63 @@ def test_a_worker_that_has_imported_ends_as_any_other_when_its_server_is_killed(
     wait_until(lambda: not alive(worker) and not alive(script), 30.0, "their end")
     [journal] = workspace.path.glob(".buildrunner/runs/*/worker-1.journal")
     assert b"('left', " in journal.read_bytes()
+
+
+# What a .pth file's line does to a warm worker as it starts → how scripts run then.
+KILLED = {
+    "import os; os.path.exists('once') or (open('once', 'w').close(), os.kill(os.getpid(), 9))": ("warm", None),
+    "import os; os.environ['BUILDRUNNER_ATTEMPT_ID'][0] == '-' and os.kill(os.getpid(), 9)": (
+        "cold",
+        "its Python ended by signal 9",
+    ),
+}
+
+
+@pytest.mark.parametrize("line", KILLED)
+def test_a_warm_worker_that_is_killed_as_it_starts_is_tried_once_more(
+    workspace: Any, environment: Path, line: str
+) -> None:
+    [site] = environment.glob("lib/python*/site-packages")
+    (site / "start.pth").write_text(line + "\n")
+    workspace.scripts(a="print('a')", b="print('b')")
+    done = workspace.json("--no-zip", "-j", "1", "--python", environment / "bin" / "python")
+    assert modes(done) == {"a.py": KILLED[line], "b.py": KILLED[line]}
+
+
+def test_why_a_program_that_starts_python_has_cold_scripts(workspace: Any) -> None:
+    python = workspace.path / "py"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    workspace.scripts(a="print('a')")
+    mode, why = modes(workspace.json("--no-zip", "--python", python))["a.py"]
+    assert (mode, why) == (
+        "cold",
+        f"{python} is no Python itself but starts one, perhaps not the same for every script",
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"), [("", "warm"), ("relative", "cold"), ("/absolute:", "cold"), ("/absolute", "warm")]
+)
+def test_an_empty_pythonpath_names_no_folder(workspace: Any, path: str, expected: str) -> None:
+    workspace.scripts(a="print('a')")
+    program = ("-c", f"import sys; sys.path.insert(0, {os.fspath(ROOT)!r}); from buildrunner.cli import main; main()")
+    words = ("run", "src", "--json", "--no-zip", "--cwd", "script")
+    done = workspace.finish(workspace.start_python(*program, *words, env={"PYTHONPATH": path}), code=0)
+    mode, why = modes(done)["a.py"]
+    reason = "PYTHONPATH names a folder relative to where a script runs"
+    assert (mode, why) == (expected, reason if expected == "cold" else None)
+
+
+def test_what_a_worker_imports_to_cut_logs_is_not_seen_by_the_next_script(workspace: Any, wait_until: Any) -> None:
+    workspace.scripts(
+        a="print('x' * 999_999, flush=True)\n" + workspace.until("gate"),
+        b="import sys\nprint(*sorted(sys.path_importer_cache), *sorted(sys.modules))",
+    )
+    run = workspace.start("run", "src", "--json", "--no-zip", "-j", "1", "--order", "name", "--max-output", "64K")
+    log = workspace.path / "python_output/logs/a.py.out"
+    wait_until(lambda: log.exists() and log.stat().st_size and log.stat().st_blocks * 512 < log.stat().st_size / 2)
+    workspace.open("gate")
+    done = workspace.finish(run, code=0)
+    assert modes(done)["b.py"] == ("warm", None)
+    assert b"ctypes" not in workspace.log("b.py")
