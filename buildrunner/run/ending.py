@@ -246,7 +246,7 @@ def is_simple(before: Before) -> bool:
     """Whether there is one thread, the streams are those that were there, and no library has more to do."""
     now = vars(sys)
     modules = now.get("modules")
-    if _count_threads() or before.streams != (now.get("stdout"), now.get("stderr")) or type(modules) is not dict:
+    if _count_threads() or not are_there(before, now) or type(modules) is not dict:
         return False
     if gc.callbacks or gc.get_debug():
         return False
@@ -256,13 +256,18 @@ def is_simple(before: Before) -> bool:
     return before.is_simple and before.is_ended_by_c(added)
 
 
+def are_there(before: Before, now: Mapping[str, object]) -> bool:
+    """Whether what a script prints still goes through the streams that it found."""
+    out, err = before.streams
+    return now.get("stdout") is out and now.get("stderr") is err
+
+
 @hidden
 def flush(before: Before) -> bool:
     """Write out what the script printed; False where that fails, or goes another way: that is for CPython."""
-    now = vars(sys)
-    for stream, name in zip(before.streams, ("stdout", "stderr"), strict=True):
-        if now.get(name) is not stream:
-            return False
+    if not are_there(before, vars(sys)):
+        return False
+    for stream in before.streams:
         try:
             if stream is not None and not stream.closed:
                 stream.flush()

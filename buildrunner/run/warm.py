@@ -62,8 +62,9 @@ def _check() -> None:
             _unfit(f"{name} is set: it is about how Python starts")
     if sys.getfilesystemencoding() != "utf-8":
         _unfit("file names are not read as UTF-8")
-    if sys.gettrace() or sys.getprofile():
-        _unfit("something traces or profiles Python from its start on")
+    tools = getattr(sys, "monitoring", None)  # since Python 3.12
+    if sys.gettrace() or sys.getprofile() or any(tools.get_tool(number) for number in range(6) if tools):
+        _unfit("something traces, profiles or monitors Python from its start on")
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     if os.fstat(1).st_size or os.fstat(2).st_size:

@@ -283,7 +283,7 @@ def test_several_names_at_once_and_none_of_ours(workspace: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--mode", "cold", "--preload", "numpy"], "--mode warm"),
+        (["--mode", "cold", "--preload", "numpy"], "leave out one of the two"),
         (["--preload", "a b"], "--preload a b"),
         (["--preload", "json."], "--preload json."),
         (["--preload", "a,,b"], "--preload"),

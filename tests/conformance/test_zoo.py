@@ -51,7 +51,8 @@ AT_THE_BEGINNING = {
     "source_warnings_many", "sys_argv", "sys_modules_order", "sys_path",
 }  # fmt: skip
 AT_THE_END = {
-    "atexit_order", "atexit_threading", "del_global", "del_slots_and_metaclass", "exit_interrupt_raised",
+    "atexit_order", "atexit_threading", "del_global", "del_slots_and_metaclass", "end_class_is_asked",
+    "end_class_raises", "end_frozen", "end_filters_broken", "exit_interrupt_raised",
     "files_unflushed_text", "hook_none", "lib_c_atexit_handler", "lib_ctypes", "streams_c_stdio", "streams_full",
     "streams_full_stderr", "streams_stdout_replaced", "thread_daemon_prints", "thread_joined",
     "weak_callback_holder_elsewhere", "weak_finalize",

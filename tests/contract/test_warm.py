@@ -84,7 +84,7 @@ def test_what_is_started_cold_has_nothing_of_its_workers(tmp_path: Path) -> None
         assert ran(START, sys.executable, "-I") == ("cold", options, nothing.replace("0\n", "1\n"))
         mode, why, said = ran(b"# coding: latin-1\n# \xfc\n" + START.encode())
         assert (mode, said) == ("cold", nothing)
-        assert why and "only Python itself can say" in why
+        assert why and "Python itself has to read it" in why
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_is_started_cold_has_nothing_of_its_workers(tmp_path: Path) -> None
         ("", {"PYTHONDEVMODE": "1"}, "told to inspect, to debug or to be verbose"),
         ("", {"PYTHONPROFILEIMPORTTIME": "1"}, "PYTHONPROFILEIMPORTTIME is set"),
         ("", {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, "file names are not read as UTF-8"),
-        ("import sys; sys.setprofile(lambda *_: None)", {}, "traces or profiles"),
+        ("import sys; sys.setprofile(lambda *_: None)", {}, "traces, profiles"),
         ("print('hello')", {}, "says something when it starts"),
         ("import sys; sys.stderr.write('hello')", {}, "says something when it starts"),
         ("import _thread, time; _thread.start_new_thread(time.sleep, (600,))", {}, "has threads"),

@@ -1,6 +1,6 @@
 class P:
     @property
     def __class__(self):
-        print("evaluated"); return int
+        print("evaluated", flush=True); return int
 p = P()
 class Q: pass

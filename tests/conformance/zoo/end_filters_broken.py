@@ -1,0 +1,4 @@
+import warnings
+warnings.filters = None
+left = open("/dev/null", "rb")
+print("still passes")
