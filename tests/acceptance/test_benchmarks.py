@@ -58,6 +58,31 @@ def test_cold_and_warm_run_each_script_once(tmp_path: Path) -> None:
     assert all(arm["beyond_ms_per_script"]["median"] > 0 for arm in result["arms"].values())
 
 
+def test_a_part_measured_again_leaves_the_others_as_they_were(load: Any, tmp_path: Path) -> None:
+    every, known = load("all"), tmp_path / "results.json"
+
+    def measured(title: str) -> Any:
+        return every.Part(
+            title=title, measure=None, quick=lambda _: {"of": title}, markdown=lambda result: f"{result['of']}\n"
+        )
+
+    def run(*arguments: str) -> Any:
+        every.main(["--quick", "--output", str(tmp_path), *arguments])
+        return json.loads(known.read_text())
+
+    every.PARTS = {"one": measured("first"), "two": measured("second")}
+    assert {name: run()[name] for name in every.PARTS} == {"one": {"of": "first"}, "two": {"of": "second"}}
+    every.PARTS["one"] = measured("again")
+    assert {name: run("--only", "one")[name] for name in every.PARTS} == {
+        "one": {"of": "again"},
+        "two": {"of": "second"},
+    }
+    page = (tmp_path / "RESULTS.md").read_text()
+    assert page.index("## again\n") < page.index("## second\n")
+    known.write_text("{}")  # of another version: nothing in it is known
+    assert "two" not in run("--only", "one")
+
+
 def test_tables_are_replaced_by_their_heads(load: Any) -> None:
     page = "# Page\n\n| a | b |\n| --- | ---: |\n\nstays\n\n| c | d |\n| --- | ---: |\n| 1 | 2 |\n"
     results = "| a | b |\n| --- | ---: |\n| 3 | 4 |\n| 5 | 6 |\n\n| e |\n| --- |\n| 7 |\n"
