@@ -54,6 +54,8 @@ def test_a_run_works_without_pidfd(workspace: Any, without_pidfd: Any) -> None:
     done = without_pidfd("run", "src", "--json", "--timeout", "1s", "--grace", "0", code=1)
     outcomes = {name: result["outcome"] for name, result in done.results.items()}
     assert outcomes == {"a.py": "ok", "b.py": "exited", "c.py": "timed_out"}
+    how = {(result["mode"], result["why_cold"]) for result in done.results.values()}
+    assert how == {("cold", "the system has no pidfd_open")}  # warm they would see our handler of SIGCHLD
 
 
 def test_a_killed_worker_is_noticed_without_pidfd(workspace: Any, without_pidfd: Any) -> None:
