@@ -36,7 +36,8 @@ _UNLIKE = (
 )  # fmt: skip
 
 _DIE_WITH_PARENT = 1  # prctl(2): PR_SET_PDEATHSIG
-_DRAWING = "random", "uuid", "multiprocessing.process"  # which secrets, tempfile, numpy and all others draw by
+_DRAWING = "uuid", "multiprocessing.process", "numpy.random.mtrand"
+_UNUSED = 624  # how far a generator of `random` is in its numbers before the first of them is drawn
 
 
 def _unfit(why: str) -> "NoReturn":
@@ -133,12 +134,27 @@ def _look_back(names: "list[str]") -> None:
     for name in _DRAWING:
         if name in names:
             _unfit(f"something imports {name} when Python starts, and each script has to do that for itself")
+    if "random" in names and _has_drawn(sys.modules["random"]):
+        _unfit("something draws from random when Python starts, and each script has to do that for itself")
     with open("/proc/self/environ", "rb", buffering=0) as file:
         items = [item.partition(b"=")[::2] for item in reversed(file.read().split(b"\0")) if b"=" in item]
     given, now = dict(items), dict(os.environb)
     for variable in sorted(given.keys() | now.keys()):
         if given.get(variable) != now.get(variable) and variable != b"LC_CTYPE":  # that one Python itself sets
             _unfit(f"something changes {os.fsdecode(variable)} in the environment when Python starts")
+
+
+def _has_drawn(random: "Any") -> bool:
+    """Whether anybody has used the generator that each child seeds anew by itself, or has one of his own."""
+    import gc
+
+    try:
+        own, kind, harmless = random._inst, random.Random, random.SystemRandom
+        kinds = ((one, type(one)) for one in gc.get_objects())
+        others = any(issubclass(of, kind) and not issubclass(of, harmless) and one is not own for one, of in kinds)
+        return others or own.getstate()[1][-1] != _UNUSED
+    except (AttributeError, TypeError):
+        return True  # another module of that name
 
 
 def _path_of_the_worker() -> "list[str]":

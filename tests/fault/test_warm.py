@@ -100,8 +100,10 @@ STARTS = {
     "os.open = forbidding": "does not let Python use its own /proc/self (Permission denied)",
 }
 LINES = {
-    "import random": "something imports random when Python starts",
-    "import tempfile": "something imports random when Python starts",
+    "import random; random.random()": "something draws from random when Python starts",
+    "import random, sys; sys.own = random.Random(7)": "something draws from random when Python starts",
+    "import tempfile; next(tempfile._get_candidate_names())": "something draws from random when Python starts",
+    "import random, secrets, tempfile; secrets.SystemRandom().random()": "",
     "import uuid; uuid.uuid1()": "something imports uuid when Python starts",
     "import os; os.environ['STARTED'] = str(os.getpid())": "something changes STARTED in the environment",
     "import os; os.environ.pop('LANG', 0)": "something changes LANG in the environment",
