@@ -34,8 +34,9 @@ class Leftovers:
 
     def kill(self) -> int:
         """End what is left of these attempts, and in the control groups of those workers; how many processes it was."""
-        ended = kill_attempts(self.running)
-        return ended + sum(groups.remove(group) for journal in self.journals.values() for group in journal.groups)
+        # The groups first: what dies by its id stays in its group for a moment, and would be counted twice.
+        ended = sum(groups.remove(group) for journal in self.journals.values() for group in journal.groups)
+        return ended + kill_attempts(self.running)
 
 
 def look(reader: Reader, run: RunRow, *, wait: bool = True) -> Leftovers:
