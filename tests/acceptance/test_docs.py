@@ -246,7 +246,7 @@ def test_every_command_works(readings: Any, page: Path) -> None:
         ("true  # exits 1", "line 3: exit code 0, not 1"),
         ("buildrunner run nothing-there", "line 3: exit code 2"),
         ("buildrunner \\\n  run nothing-there  # exits 5", "exit code 2, not 5"),
-        ("sleep 100 &", "left running: sleep 100"),
+        ('sleep 100 & until grep -qx sleep "/proc/$!/comm"; do true; done', "left running: sleep 100"),
     ],
 )
 def test_a_command_that_does_not_work_is_found(read: Any, commands: str, complaint: str) -> None:
