@@ -49,11 +49,15 @@ _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Newborn(BaseException):
-    """Raised in a process that a fork has made a script of: its code and namespace, and nothing else, go on."""
+    """Raised in a process that a fork has made a script of: its code and namespace, and nothing else, go on.
 
-    def __init__(self, code: CodeType, space: dict[str, Any]) -> None:
+    `is_told`: whether it may have itself told of what Python does, of which nothing can be seen later.
+    """
+
+    def __init__(self, code: CodeType, space: dict[str, Any], is_told: bool) -> None:
         self.code = code
         self.space = space
+        self.is_told = is_told
 
 
 class Slot:

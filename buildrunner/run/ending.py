@@ -24,7 +24,6 @@ from buildrunner.run.leftover import is_silent
 TYPE_CHECKING = False  # as in typing, which is too big to import here
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import CodeType
     from typing import Any
 
 # A script may put others in the place of what is built in, or in a module: what is below goes on with these.
@@ -76,11 +75,6 @@ class Before:
         self.leave: Callable[[int], object] = os._exit
         # All that is there before modules are preloaded has been frozen.
         self.is_simple = self.is_ended_by_c(preloaded) and is_silent((self.library, *known_folders()))
-        self.is_listened_to = False
-
-    def look_at(self, code: CodeType) -> None:
-        """A script is about to run: note whether it may have itself told of what we do, which cannot be seen later."""
-        self.is_listened_to = listens(code)
 
     def is_ended_by_c(self, modules: Mapping[str, object]) -> bool:
         """Whether these have nothing left to do that C's own `exit` would not do; that is how to leave from then on."""
@@ -104,11 +98,6 @@ def known_folders() -> tuple[str, ...]:
     modules = [sys.modules.get(name) for name in _ENDED_BY_C]
     files = [_namespace(module).get("__file__") for module in modules if issubclass(type(module), _Module)]
     return tuple(file[:-11] for file in files if isinstance(file, str) and file.endswith("/__init__.py"))
-
-
-def listens(code: CodeType) -> bool:
-    """Whether this names the function by which one hears of what Python does."""
-    return "addaudithook" in code.co_names or any(type(part) is type(code) and listens(part) for part in code.co_consts)
 
 
 @hidden
@@ -235,9 +224,8 @@ def finish(before: Before) -> bool:
 def nothing_is_left(before: Before) -> bool:
     """Whether nothing would come of taking everything apart; not if that cannot be said."""
     try:
-        if before.is_listened_to or not is_simple(before):
-            return False
-        return is_silent((before.library, *known_folders()), Newborn)  # it is there since the script's birth
+        # A newborn is there since the script's birth, unless the script has frozen the collector.
+        return is_simple(before) and is_silent((before.library, *known_folders()), Newborn)
     except BaseException:
         return False
 

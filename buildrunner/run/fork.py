@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any, NoReturn
 
-    _Script = tuple[CodeType, str, str]
+    _Script = tuple[CodeType, str, str, bool]
 
 PLACEHOLDER = "-" * 36
 """Stands for the attempt's id in the environment that a warm worker is started with; each child puts its own there."""
@@ -227,7 +227,7 @@ class ForkSlot(attempt.Slot):
         for name, value in self.extra:
             os.environ[name] = value
         try:
-            code, folder, file = script or _load(argv[1])  # type: ignore[misc]
+            code, folder, file, is_told = script or _load(argv[1])  # type: ignore[misc]
         except BaseException as exc:
             # Python says it in words of its own, which depend on how it reads the file: let it.
             self._go_cold(argv, extra, f"Python itself has to read it ({type(exc).__name__})")
@@ -241,7 +241,7 @@ class ForkSlot(attempt.Slot):
         for renew, module in self.original.renewals:
             renew(module)
         os.close(self.writer)
-        return attempt.Newborn(code, space)
+        return attempt.Newborn(code, space, is_told)
 
     def _go_cold(self, argv: tuple[str, ...], extra: tuple[tuple[str, str], ...], why: str) -> NoReturn:
         try:
@@ -258,7 +258,7 @@ class ForkSlot(attempt.Slot):
 def _load(path: str, most: int | None = None) -> _Script | None:
     """A script's code, the folder it lies in where all links are followed, and its name from the root on.
 
-    None when it has more bytes than `most`.
+    At last, whether it may have itself told of what Python does. None when it has more bytes than `most`.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -276,7 +276,7 @@ def _load(path: str, most: int | None = None) -> _Script | None:
     if not data.isascii():
         data.decode()  # Python finds bad bytes also in comments, which `compile` passes over
     file = path if path.startswith("/") else f"{os.getcwd()}/{path}"
-    return compile(data, file, "exec", dont_inherit=True), folder, file
+    return compile(data, file, "exec", dont_inherit=True), folder, file, b"addaudithook" in data
 
 
 def _new_main(original: dict[str, Any], file: str) -> dict[str, Any]:

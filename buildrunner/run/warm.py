@@ -243,9 +243,10 @@ def _live(*_: object) -> None:
     code, space = newborn.code, newborn.space
     newborn.code = newborn.space = None
     newborn.args = ()
+    if newborn.is_told:
+        _parts[5].is_simple = False
     _parts.append(newborn)  # to let go of the worker would touch all its memory
     newborn = None
-    _parts[5].look_at(code)
     try:
         exec(code, space)
     except BaseException as exc:
