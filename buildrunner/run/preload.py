@@ -5,7 +5,8 @@ What was imported cannot be taken back. So each module is looked at as soon as i
 that is one process's alone, or took something that each script has to take for itself, this worker must end; the next
 one leaves that module out.
 
-Not to be seen: what a compiled library draws from the system without a call from Python.
+Not to be seen: what a compiled library draws from the system without a call from Python; which files are asked for by
+names relative to the working folder, as a call of C does not show its arguments.
 """
 
 from __future__ import annotations
@@ -39,9 +40,16 @@ _OF_LIBC = 3 << 31  # signals 32 and 33, by which it speaks to threads
 _ENDING = 0.2  # seconds in which a thread that has been joined is gone for the kernel too
 _FORKS = "which a fork would not have"
 _ALIKE = "which would be the same for every script"
+_LOOKS_AT_ITSELF = "looks at its own process in /proc, and every script is another one"
+_ITSELF = ("/proc/self", "/proc/thread-self")
 _CALLS = {
     **dict.fromkeys(("urandom", "getrandom"), ("posix", f"draws from the system's randomness, {_ALIKE}")),
-    **dict.fromkeys(("getpid", "getppid"), ("posix", f"takes down the number of a process, {_ALIKE}")),
+    **dict.fromkeys(
+        ("getpid", "getppid", "getpgid", "getpgrp", "getsid"),
+        ("posix", f"takes down the number of a process, {_ALIKE}"),
+    ),
+    "get_native_id": ("_thread", f"takes down the number of a thread, {_ALIKE}"),
+    **dict.fromkeys(("open", "stat", "lstat", "access", "readlink", "listdir", "scandir"), ("", _LOOKS_AT_ITSELF)),
     **dict.fromkeys(
         ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"),
         ("time", f"reads the clock, {_ALIKE}"),
@@ -50,8 +58,9 @@ _CALLS = {
     "getcwd": ("posix", ELSEWHERE),
 }
 _OF_AN_ATTEMPT = {f"BUILDRUNNER_{name}" for name in ("ATTEMPT_ID", "ATTEMPT_NUMBER", "JOB_NAME", "OUTPUT_DIR")}
-# What these take at import is taken again in each child: by themselves, or by what `renewals` returns.
-_RENEWED = ("random", "logging", "multiprocessing.process", "multiprocessing.heap", "numpy.random")
+# What these take at import is taken again in each child. `random` seeds itself after a fork, and the heap asks at each
+# use whether it is in the process that made it; the others are renewed by what `renewals` returns.
+_RENEWED = ("random", "multiprocessing.heap", "logging", "multiprocessing.process", "numpy.random", "threading")
 # The same of modules that differ from version to version; `_KNOWN` says of which it is true.
 _RENEWED_IF_KNOWN = ("joblib._multiprocessing_helpers", "numpy.f2py.rules", "numpy.testing._private.utils")
 # Bytes that an import writes and that are gone when it is done. To see whether there can be semaphores joblib makes
@@ -75,6 +84,18 @@ class _Arguments(list):  # type: ignore[type-arg]
     def __len__(self) -> int:
         self.was_read = True
         return super().__len__()
+
+
+class _Main(type(sys)):  # type: ignore[misc]
+    """Stands in for `__main__`, which is another one in every script; notes whether anybody looks into it."""
+
+    was_read = False
+
+    def __getattribute__(self, name: str) -> Any:
+        # `inspect` goes through all modules to find whose a frame is; whether it gets to the script a frame shows.
+        if name != "__class__" and sys._getframe(1).f_globals.get("__name__") != "inspect":
+            _Main.was_read = True
+        return super().__getattribute__(name)
 
 
 class _Variables(dict):  # type: ignore[type-arg]
@@ -115,13 +136,15 @@ class _Witness:
         if name not in _CALLS or (name == "getcwd" and not self.elsewhere):
             return None
         module, what = _CALLS[name]
+        if what is _LOOKS_AT_ITSELF:
+            return what if _names_itself(frame) else None
         if module is None:
             return what if isinstance(getattr(called, "__self__", None), type) else None  # datetime's
         return what if getattr(called, "__module__", None) == module else None
 
     def _note(self, frame: FrameType | None, what: str) -> None:
         """Somebody called what is to be noted: whoever's import that is a part of."""
-        while frame is not None and frame.f_code.co_name != "<module>":
+        while frame is not None and frame.f_code.co_name != "<module>" and frame.f_code is not _stand_below.__code__:
             frame = frame.f_back
         who = frame.f_globals.get("__name__", "") if frame else ""
         if who in _RENEWED_IF_KNOWN:
@@ -137,6 +160,21 @@ class _Witness:
     def draws(self) -> bool:
         """Whether somebody has used a global generator, which is seeded anew in every child."""
         return any(_GENERATORS[name]() != state for name, state in self.states.items())
+
+
+def _names_itself(frame: FrameType) -> bool:
+    """Whether a function that is about to ask for a file knows a name in /proc of the process itself.
+
+    Which name it asks by is not to be seen. What finds modules is left aside: it asks often, and for nothing else.
+    """
+    if frame.f_code.co_filename == "<frozen importlib._bootstrap_external>":
+        return False
+    for value in (*frame.f_code.co_consts, *frame.f_locals.values()):
+        if type(value) is not str and getattr(type(value), "__module__", "").startswith("pathlib"):
+            value = str(value)
+        if type(value) is str and value.startswith(_ITSELF):
+            return True
+    return False
 
 
 def _state_of_random() -> Any:
@@ -156,42 +194,43 @@ def preload(
 ) -> set[str] | None:
     """Import these modules, one after another; None as soon as one of them cannot stay.
 
-    `a:b` stands for `from a import b`. `elsewhere`: scripts run in other folders than this process. `flush` writes out
-    what C has buffered. `report` is called with a module's name before it is imported, and again with what was found:
-    the seconds that took, why it is left out, the names of all that came with it, and where it lies. Returns the names
-    of the variables of the environment that imports have read.
+    `a:b` stands for `from a import b`. `elsewhere`: scripts run in other folders than this process; then modules are
+    imported in the root folder, where they find no file of this one's. `flush` writes out what C has buffered. `report`
+    is called with a module's name before it is imported, where it may lie being its last argument, and again with what
+    was found: the seconds that took, why it is left out, the names of all that came with it, and where it lies. Returns
+    the names of the variables of the environment that imports have read.
     """
-    main, argv, bytecode = sys.modules["__main__"], sys.argv, sys.dont_write_bytecode
+    main, argv, original = sys.modules["__main__"], sys.argv, sys.orig_argv
+    bytecode = sys.dont_write_bytecode
     witness = _Witness(elsewhere=elsewhere)
     sys.dont_write_bytecode = True  # so that what is written is the module's own doing
+    home = os.open(".", os.O_PATH)
+    if elsewhere:
+        os.chdir("/")
     try:
         return witness.variables if all(_import(name, witness, flush, report) for name in names) else None
     finally:
+        os.fchdir(home)
+        os.close(home)
         sys.dont_write_bytecode = bytecode
-        sys.modules["__main__"], sys.argv = main, argv
+        sys.modules["__main__"], sys.argv, sys.orig_argv = main, argv, original
 
 
 def _import(name: str, witness: _Witness, flush: Callable[[], object], report: Callable[..., None]) -> bool:
-    report(name, None, None)
-    stand_in = sys.modules["__main__"] = type(sys)("__main__")
+    module, _, part = name.partition(":")
+    report(name, None, None, (), _place(module))
+    _Main.was_read = False
+    stand_in = sys.modules["__main__"] = _Main("__main__")
     sys.argv = arguments = _Arguments([""])
-    held = sys.getrefcount(stand_in), sys.getrefcount(arguments)
+    sys.orig_argv = words = _Arguments(sys.orig_argv[:1])
+    held = sys.getrefcount(stand_in), sys.getrefcount(arguments), sys.getrefcount(words)
     pid, modules, before = os.getpid(), set(sys.modules), _look(flush)
-    failed = None
     kept: Any = os.environ
     behind, kept._data = kept._data, _Variables(kept._data)
     variables, os.environb._data = kept._data, kept._data  # type: ignore[attr-defined]
     _signal.alarm(LONGEST)
     began = time.perf_counter()
-    sys.setprofile(witness)
-    try:
-        module, _, part = name.partition(":")
-        __import__(module, None, None, [part] if part else [])
-    except BaseException as exc:
-        failed = f"it cannot be imported: {type(exc).__name__}: {exc}".rstrip(": ").splitlines()[0]
-        del exc
-    is_own = sys.getprofile() is witness
-    sys.setprofile(None)
+    failed, is_own, was_reached = _stand_below(module, part, witness)
     if os.getpid() != pid:
         os._exit(0)  # a process that the module made, and let run on
     seconds = time.perf_counter() - began
@@ -213,16 +252,71 @@ def _import(name: str, witness: _Witness, flush: Callable[[], object], report: C
         why = f"its import reads {min(variables.read & _OF_AN_ATTEMPT)}, which every script has its own of"
     if why is None and witness.draws():
         why = "its import uses a global generator of random numbers, which is seeded anew in every script"
-    if why is None and arguments.was_read:
+    if why is None and was_reached:
+        why = "its import looks down the stack to see who imports it, which every script does for itself"
+    if why is None and (arguments.was_read or words.was_read):
         why = "its import looks at the command line, which every script has its own of"
     if sys.modules.get("__mp_main__") is stand_in:
         sys.modules["__mp_main__"] = type(sys)("__main__")  # multiprocessing's own name for it: see `renewals`
-    if why is None and (sys.getrefcount(stand_in), sys.getrefcount(arguments)) != held:
+    if why is None and (sys.getrefcount(stand_in), sys.getrefcount(arguments), sys.getrefcount(words)) != held:
         why = "its import keeps hold of the script or its command line, and every script has its own"
+    if why is None and _Main.was_read:
+        why = "its import looks into __main__, which every script has its own of"
     brings = {other.partition(".")[0] for other in sys.modules.keys() - modules}.difference(sys.builtin_module_names)
     file = getattr(sys.modules.get(module), "__file__", None)
     report(name, seconds, why, sorted(brings), file if isinstance(file, str) else None)
     return why is None
+
+
+def _place(module: str) -> str | None:
+    """The file that a module's outermost package would be imported from, as far as it is an ordinary one."""
+    try:
+        spec: Any = sys.modules["_frozen_importlib_external"].PathFinder.find_spec(module.partition(".")[0])
+        return spec.origin if isinstance(spec.origin, str) else None
+    except Exception:  # there is none, or what looks for it is not Python's own
+        return None
+
+
+def _stand_below(module: str, part: str, witness: _Witness) -> tuple[str | None, bool, bool]:
+    """Import it before the eyes of the witness: why that failed, if it did, and what `_end` returns.
+
+    This function's frame is where a script's would be. CPython makes the object of a frame when somebody asks for it,
+    and so it can be told whether somebody did. That must not happen by itself: nothing here calls a function of C's,
+    which the witness would be shown with this frame.
+    """
+    failed = None
+    imports = map(__import__, (module,), (None,), (None,), ([part] if part else [],))
+    _begin(witness)
+    try:
+        for _ in imports:
+            pass
+    except BaseException as exc:
+        failed = _in_words(exc)
+    return failed, *_end(witness)
+
+
+def _in_words(error: BaseException) -> str:
+    return f"it cannot be imported: {type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
+
+
+def _begin(witness: _Witness) -> None:
+    sys.setprofile(witness)
+
+
+def _end(witness: _Witness) -> tuple[bool, bool]:
+    """Whether the witness was left alone, and whether somebody has asked for the frame that calls this.
+
+    We ask for it twice: the second time shows how many blocks of memory go into the asking itself. Where Python does
+    not count them, as with PYTHONMALLOC=malloc, it cannot be told.
+    """
+    is_own = sys.getprofile() is witness
+    sys.setprofile(None)
+    first = sys.getallocatedblocks()
+    sys._getframe(1)
+    second = sys.getallocatedblocks()
+    sys._getframe(1)
+    third = sys.getallocatedblocks()
+    return is_own, first > 0 and second - first == third - second
 
 
 def _look(flush: Callable[[], object]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux has warm scripts"),
 ]
 
-MINE = "import sys\nIMPORTED_BY = getattr(sys.modules['__main__'], '__file__', 'nobody')\n"
-"""A module that remembers which script imported it: none, where it was preloaded."""
+MINE = "IS_MINE = True\n"
+"""A module that can be told from an empty one of its name."""
 
 
 def run(workspace: Any, *words: str, code: int = 0) -> Any:
@@ -102,6 +102,11 @@ UNFIT = [
     ("import sys\nNAME = sys.argv[0]", "looks at the command line"),
     ("import sys\nARGS = sys.argv", "keeps hold of the script"),
     ("import __main__", "keeps hold of the script"),
+    ("import sys\nFILE = getattr(sys.modules['__main__'], '__file__', None)", "looks into __main__"),
+    ("import sys\nWORDS = sys.orig_argv[1:]", "looks at the command line"),
+    ("import inspect\nCALLER = [frame.filename for frame in inspect.stack()][-1]", "who imports it"),
+    ("import sys\nF = sys._getframe()\nwhile F := F.f_back: CALLER = F.f_code.co_filename", "who imports it"),
+    ("import warnings\nwarnings.warn('old', DeprecationWarning, stacklevel=2)", "who imports it"),
     ("import locale\nlocale.setlocale(locale.LC_ALL, 'C')", "the locale"),
     ("import os\nK = os.urandom(4)", "draws from the system's randomness"),
     ("import secrets\nK = secrets.token_hex()", "draws from the system's randomness"),
@@ -115,6 +120,10 @@ UNFIT = [
     ("import time\nT = time.time()", "reads the clock"),
     ("import datetime\nT = datetime.datetime.now()", "reads the clock"),
     ("import os\nP = os.getpid()", "the number of a process"),
+    ("import threading\nP = threading.get_native_id()", "the number of a thread"),
+    ("P = open('/proc/self/stat').read()", "its own process in /proc"),
+    ("import os\nP = os.stat('/proc/self').st_ino", "its own process in /proc"),
+    ("import pathlib\nP = pathlib.Path('/proc/self').resolve().name", "its own process in /proc"),
     ("import os\nE = os.environ.get('BUILDRUNNER_OUTPUT_DIR')", "reads BUILDRUNNER_OUTPUT_DIR"),
     ("import os\nE = os.environ.copy()", "reads BUILDRUNNER_ATTEMPT_ID"),
     ("import mmap\nM = mmap.mmap(-1, 4096)", "shares memory"),
@@ -142,6 +151,31 @@ def test_what_would_not_survive_a_fork_is_left_out(workspace: Any) -> None:
     why = " ".join(workspace.run("why", "a.py").out.split())
     assert "preloaded fit (" in why
     assert "unfit0 was not preloaded: its import leaves a thread running" in why
+
+
+HARMLESS = """\
+import collections, enum, inspect, sys, traceback, typing, warnings
+Point = collections.namedtuple("Point", "x y")
+Color = enum.Enum("Color", "RED")
+T = typing.TypeVar("T")
+CALLER = sys._getframe(1).f_code.co_filename
+LINE = traceback.extract_stack(limit=1)[0].lineno
+HERE = inspect.getframeinfo(sys._getframe()).lineno
+warnings.warn("old", DeprecationWarning, stacklevel=1)
+PATHS = [open("/proc/version").read(), sys.modules["__main__"].__class__]
+"""
+
+
+def test_who_looks_at_frames_of_its_own_is_preloaded(workspace: Any) -> None:
+    library(
+        workspace,
+        harmless=HARMLESS,
+        inner="import old",
+        old="import warnings\nwarnings.warn('x', PendingDeprecationWarning, stacklevel=2)",
+    )
+    workspace.scripts(a="import sys\nprint('harmless' in sys.modules, 'inner' in sys.modules, sys.orig_argv[1:])")
+    run(workspace, "--preload", "harmless,inner,threading")
+    assert log(workspace, "a.py") == "True True ['src/a.py']\n"
 
 
 HELPERS = """\
@@ -211,7 +245,7 @@ def test_what_a_preloaded_module_says_when_it_goes_is_said_in_each_script(worksp
 
 def test_nothing_is_used_that_the_scripts_folder_shadows(workspace: Any) -> None:
     library(workspace, fit=MINE)
-    show = "import fit\nprint(getattr(fit, 'IMPORTED_BY', 'own'))\n"
+    show = "import sys\nearly = 'fit' in sys.modules\nimport fit\nprint(early, hasattr(fit, 'IS_MINE'))\n"
     for folder in ("plain", "module", "package", "data"):
         workspace.script(f"{folder}/a.py", show)
     workspace.script("module/fit.py", "")
@@ -224,11 +258,11 @@ def test_nothing_is_used_that_the_scripts_folder_shadows(workspace: Any) -> None
         for name, result in done.results.items()
     }
     assert found == {
-        "plain/a.py": ("warm", "nobody"),
-        "data/a.py": ("warm", "nobody"),
-        "module/a.py": ("cold", "own"),
-        "package/a.py": ("cold", "own"),
-        "plain/link.py": ("cold", "own"),
+        "plain/a.py": ("warm", "True True"),
+        "data/a.py": ("warm", "True True"),
+        "module/a.py": ("cold", "False False"),
+        "package/a.py": ("cold", "False False"),
+        "plain/link.py": ("cold", "False False"),
     }
     assert "module/fit.py lies beside it" in done.results["module/a.py"]["why_cold"]
 
@@ -236,7 +270,7 @@ def test_nothing_is_used_that_the_scripts_folder_shadows(workspace: Any) -> None
 def test_a_module_put_beside_scripts_meanwhile_counts(workspace: Any) -> None:
     library(workspace, fit=MINE)
     workspace.script("a.py", "open('src/fit.py', 'w').write('')")
-    workspace.script("b.py", "import fit\nprint(hasattr(fit, 'IMPORTED_BY'))")
+    workspace.script("b.py", "import fit\nprint(hasattr(fit, 'IS_MINE'))")
     done = run(workspace, "--preload", "fit", "-j", "1", "--order", "name")
     assert [result["mode"] for result in done.results.values()] == ["warm", "cold"]
     assert log(workspace, "b.py") == "False\n"
@@ -254,6 +288,14 @@ def test_a_product_of_matrices_in_a_fork_is_right_and_on_several_threads(workspa
     done = run(workspace, "--preload", "numpy", "--threads", "keep", "-j", "2")
     assert modes(done) == {"warm"}
     assert {log(workspace, name) for name in done.results} == {"True True 2\n"}
+
+
+def test_where_scripts_run_elsewhere_no_file_of_this_folder_is_read_for_them(workspace: Any) -> None:
+    library(workspace, conf="import os\nTEXT = open('set.ini').read() if os.path.exists('set.ini') else 'default'\n")
+    (workspace.path / "set.ini").write_text("of this folder")
+    workspace.scripts(a="import os, sys\nprint('conf' in sys.modules, __import__('conf').TEXT, os.listdir('.'))")
+    done = run(workspace, "--preload", "conf", "--cwd", "scratch")
+    assert (modes(done), log(workspace, "a.py")) == ({"warm"}, "True default []\n")
 
 
 def test_what_c_has_buffered_is_written_at_the_end(workspace: Any) -> None:
