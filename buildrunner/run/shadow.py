@@ -8,7 +8,7 @@ import time
 
 TYPE_CHECKING = False  # as in typing, which is too big to import here
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
 RESTED = 2.0
 """Seconds; what was written so lately could be written again without looking different: some file systems note the
@@ -44,14 +44,19 @@ class Shadows:
         return known[1]
 
     def _look(self, folder: str) -> str | None:
-        for entry in os.listdir(folder):
-            name, dot, rest = entry.partition(".")
-            if name not in self.names:
-                continue
-            path = os.path.join(folder, entry)
-            if f"{dot}{rest}".endswith(_SUFFIXES) if dot else _is_package(path):
-                return f"{path} lies beside it, and {name} was preloaded"
+        for name, path in standing(folder, self.names):
+            return f"{path} lies beside it, and {name} was preloaded"
         return None
+
+
+def standing(folder: str, names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """What Python would import from a folder by one of these names, and where it lies. Raises OSError."""
+    for entry in os.listdir(folder):
+        name, dot, _ = entry.partition(".")
+        if name in names:
+            path = os.path.join(folder, entry)
+            if entry.endswith(_SUFFIXES) if dot else _is_package(path):
+                yield name, path
 
 
 def _is_package(path: str) -> bool:

@@ -97,6 +97,122 @@ def test_a_file_beside_the_scripts_keeps_out_what_needs_a_module_of_its_name(tmp
     }
 
 
+ENDED = "its import ends its process by signal 9"
+
+
+def died(*runs: dict[str, Any]) -> preloading.Preloading:
+    """What is made of a module in whose import processes ended."""
+    known, doubtful = preloading.past(Known(*runs), PYTHON)  # type: ignore[arg-type]
+    wanted = [name for name in ("mod", "fine") if name not in known]
+    return preloading.Preloading(wanted, left_out=known, doubtful=doubtful)
+
+
+def test_an_import_in_which_a_process_ended_once_is_tried_again_by_one_worker() -> None:
+    again = died({"mod": found(None, ENDED)})
+    assert [again.words()[1:] for _ in range(3)] == [["mod", "fine"], ["fine"], ["fine"]]
+    again.note("mod", 0.1, None)
+    assert again.words()[1:] == ["mod", "fine"]
+    again.died("mod", -9)
+    assert again.words()[1:] == ["fine"]
+
+
+def test_of_several_doubtful_modules_each_worker_tries_one_and_a_run_that_ends_none() -> None:
+    again = preloading.Preloading(["a", "b", "c"], doubtful={"a", "b"})
+    assert [again.words()[1:] for _ in range(3)] == [["a", "c"], ["b", "c"], ["c"]]
+    again = preloading.Preloading(["a"], doubtful={"a"})
+    again.stop()
+    assert again.words() == []
+
+
+def test_an_import_in_which_a_process_ended_in_two_runs_is_left_out_while_it_is_the_same(tmp_path: Path) -> None:
+    place = tmp_path / "mod.py"
+    place.write_text("")
+    end = found(None, ENDED, file=str(place), at=place.stat().st_mtime_ns)
+    late = found(None, "its import takes longer than 60 s", file=str(place), at=place.stat().st_mtime_ns)
+    assert died({"mod": end}, {"mod": found(0.1)}, {"mod": end}).words()[1:] == ["mod", "fine"]
+    assert died({"mod": end}, {"other": found(0.1)}, {"mod": late}).words()[1:] == ["fine"]
+    os.utime(place, ns=(0, 0))
+    twice = died({"mod": end}, {"mod": end})
+    assert [twice.words()[1:] for _ in range(2)] == [["mod", "fine"], ["mod", "fine"]]
+
+
+def test_where_a_module_lies_is_noted_before_its_import_ends_the_process(tmp_path: Path) -> None:
+    place = tmp_path / "mod.py"
+    place.write_text("")
+    run = preloading.Preloading(["mod"])
+    run.note("mod", None, None, (), str(place))
+    run.died("mod", -9)
+    assert run.to_record() == {"mod": (None, ENDED, (), str(place), place.stat().st_mtime_ns)}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('"""Usage::\n\n    import danger\n"""\nimport mod', ["mod"]),
+        ("if TYPE_CHECKING:\n    import danger\nelse:\n    import mod", ["mod"]),
+        ("def f():\n  try:\n    import a\n  except E:\n    import b\n  finally:\n    import c", ["a", "b", "c"]),
+        ("match x:\n  case 1:\n    from a import b, c", ["a", "a:b", "a:c"]),
+        ("if 0: pass\n" + "elif 0: pass\n" * 500 + "else: import mod", ["mod"]),
+        ("from . import near\nfrom a import *", ["a"]),
+        ("import mod\nprint 'old'", []),
+        ("import mod\0", []),
+        ("'\\d'\nimport mod", ["mod"]),
+    ],
+)
+def test_what_a_script_imports_is_what_its_statements_say(text: str, names: list[str]) -> None:
+    assert list(preloading.imported_modules(text.encode())) == names
+
+
+def test_a_long_script_is_not_read(tmp_path: Path) -> None:
+    assert chosen(tmp_path, "import mod\n" + "#" * preloading._LONGEST, Known()) == ((), {})
+
+
+AHEAD = preloading._AHEAD
+HERE = "os.path.dirname(os.path.abspath(__file__))"
+
+
+@pytest.mark.parametrize(
+    ("line", "comes_first"),
+    [
+        ("sys.path.insert(0, 'vendor')", True),
+        (f"sys.path.insert(0, os.path.join({HERE}, 'lib', 'py'))", True),
+        (f"sys.path[:0] = [os.path.join({HERE}, '..', 'up')]", True),
+        (f"sys.path.insert(0, os.path.dirname({HERE}))", True),
+        ("sys.path = ['vendor', *sys.path]", True),
+        ("from sys import path; path.insert(0, 'vendor')", True),
+        ("if 'vendor' not in sys.path: sys.path.append('vendor')", False),
+        ("sys.path.insert(0, 'empty')", False),
+        ("print('vendor')", False),
+    ],
+)
+def test_a_folder_that_scripts_put_in_front_keeps_out_what_it_holds(
+    tmp_path: Path, line: str, comes_first: bool
+) -> None:
+    folder = tmp_path / "up" / "scripts"
+    for name in ("vendor", "lib/py", "empty"):
+        (folder / name).mkdir(parents=True)
+    for place in ("vendor", "lib/py", ".."):
+        (folder / place / "mod.py").write_text("")
+    if HERE not in line:
+        (folder / ".." / "mod.py").unlink()
+    known = Known({"needs": found(0.1, None, "mod"), "other": found(0.1)})
+    modules, left_out = chosen(folder, f"import os, sys\n{line}\nimport mod, needs, other", known)
+    assert "other" in modules
+    assert ("mod" in modules) != comes_first
+    kept_out = {"mod": f"{AHEAD} mod", "needs": f"{AHEAD} mod, which it needs"}
+    assert left_out == (kept_out if comes_first else {})
+
+
+def test_beside_scripts_stands_what_a_worker_takes_for_it_too(tmp_path: Path) -> None:
+    for name in ("sourceless", "compiled", "data"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "sourceless" / "__init__.pyc").write_text("")
+    (tmp_path / "compiled" / "__init__.abi3.so").write_text("")
+    (tmp_path / "data" / "init.py").write_text("")
+    modules, left_out = chosen(tmp_path, "import sourceless, compiled, data", Known())
+    assert (modules, sorted(left_out)) == (("data",), ["compiled", "sourceless"])
+
+
 def processes(pid: int) -> Any:
     """What numpy.testing was up to numpy 1.26, as this process would have imported it."""
     text = f"def memusage(_stat='/proc/{pid}/stat'): pass\ndef jiffies(_stat='/proc/{pid}/stat', _load=[]): pass"
