@@ -68,9 +68,8 @@ def _is_tidying(callback: Any, folders: tuple[str, ...]) -> bool:
         return True
     if type(callback) is _Builtin:
         return _is_of_c(callback)
-    if type(callback) is _Method:
-        callback = callback.__func__
-    return _belongs(callback, folders) and all(_belongs(one, folders) for one in _passed_on(callback))
+    function = _function(callback)
+    return _belongs(function, folders) and all(_belongs(_function(one), folders) for one in _passed_on(function))
 
 
 def _is_of_c(callback: Any) -> bool:
@@ -81,6 +80,11 @@ def _is_of_c(callback: Any) -> bool:
     if kind is tuple:
         return bool(callback.__name__ == "clear_locals")  # from CPython 3.13 on
     return callback.__name__ == "" and (_name(kind) == "PyCapsule" or _home(kind) == "pybind11_builtins")
+
+
+def _function(callback: Any) -> Any:
+    """What a method calls, or what it is itself."""
+    return callback.__func__ if type(callback) is _Method else callback
 
 
 def _belongs(function: Any, folders: tuple[str, ...]) -> bool:

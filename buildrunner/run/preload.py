@@ -37,7 +37,7 @@ WRITES = "writes to a file or another process"
 """What is said of an import that did."""
 
 _OF_LIBC = 3 << 31  # signals 32 and 33, by which it speaks to threads
-_ENDING = 0.2  # seconds in which a thread that has been joined is gone for the kernel too
+_ENDING = 1.0  # seconds in which a thread that has been joined is gone for the kernel too
 _FORKS = "which a fork would not have"
 _ALIKE = "which would be the same for every script"
 _LOOKS_AT_ITSELF = "looks at its own process in /proc, and every script is another one"
@@ -86,6 +86,10 @@ class _Arguments(list):  # type: ignore[type-arg]
         return super().__len__()
 
 
+# What a script has in its `__main__` when it begins, and no other script has alike.
+_OF_A_SCRIPT = {"__dict__", "__file__", "__cached__", "__doc__", "__loader__", "__annotations__"}
+
+
 class _Main(type(sys)):  # type: ignore[misc]
     """Stands in for `__main__`, which is another one in every script; notes whether anybody looks into it."""
 
@@ -93,7 +97,7 @@ class _Main(type(sys)):  # type: ignore[misc]
 
     def __getattribute__(self, name: str) -> Any:
         # `inspect` goes through all modules to find whose a frame is; whether it gets to the script a frame shows.
-        if name != "__class__" and sys._getframe(1).f_globals.get("__name__") != "inspect":
+        if name in _OF_A_SCRIPT and sys._getframe(1).f_globals.get("__name__") != "inspect":
             _Main.was_read = True
         return super().__getattribute__(name)
 

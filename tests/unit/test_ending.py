@@ -37,6 +37,7 @@ def is_silent(text: str) -> bool:
         "with open('/dev/null') as left: pass",
         "import threading; left = threading.local(); left.x = 1",
         f"import weakref\n{RECEIVER}left = weakref.WeakMethod(receiver.call)",
+        f"import string, weakref\n{RECEIVER}left = weakref.WeakMethod(receiver.call, string.Formatter().format)",
         "import multiprocessing.resource_tracker",
     ],
 )
