@@ -119,8 +119,8 @@ class ForkSlot(attempt.Slot):
         try:
             out = os.open(stdout, _LOG_FLAGS, 0o666)
             err = os.open(stderr, _LOG_FLAGS, 0o666)
-            script = self._get_ready(argv, extra)
             gc.freeze()  # what the child collects is its own, and it need not touch what it shares to see that
+            script = self._get_ready(argv, extra)
             pid = os.fork()
         except OSError:
             _close(out, err)
