@@ -187,11 +187,13 @@ class _Family:
 def split(name: str) -> tuple[str, tuple[int, ...]]:
     """What a name has in common with those that differ from it in their numbers only, and its numbers.
 
+    A zero byte, which no name holds, stands for a number.
+
     >>> split("size_10/case_9.py")
-    ('size_#/case_#.py', (10, 9))
+    ('size_\\x00/case_\\x00.py', (10, 9))
     """
     parts = _NUMBER.split(name)
-    return "#".join(parts[::2]), tuple(map(int, parts[1::2]))
+    return "\0".join(parts[::2]), tuple(map(int, parts[1::2]))
 
 
 def from_both_ends(names: Iterable[str]) -> list[str]:

@@ -33,7 +33,10 @@ if os.fork() == 0:
     os.write(writer, str(os.getpid()).encode())
     os.closerange(0, 64)
     os.execve('/bin/sleep', ['sleep', '600'], {})
-open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/pid', 'wb').write(os.read(reader, 16))
+pid = os.read(reader, 16).decode()
+while open(f'/proc/{pid}/comm').read() != 'sleep\\n':  # until then it has this script's environment
+    pass
+open(os.environ['BUILDRUNNER_OUTPUT_DIR'] + '/pid', 'w').write(pid)
 """
 
 

@@ -109,7 +109,13 @@ def test_from_both_ends_is_every_name_once_whatever_the_order(names: list[str]) 
 
 def test_a_name_with_digits_of_other_scripts() -> None:
     assert split("a٣b²c1")[1] == (3, 1)
-    assert from_both_ends(["a²", "a٣", "\udcff1", "n1", "n01"])
+
+
+@pytest.mark.parametrize("mark", ["#", "*", "?", "\n", "\udcff", "{}", "%d"])
+def test_what_a_name_holds_is_never_taken_for_a_number(mark: str) -> None:
+    known = {f"a_{number}_1.py": 0.2 * number for number in range(1, 9)} | {f"a_{mark}_1.py": 0.2}
+    estimates = Estimates(known)
+    assert all(estimates.of(name).seconds > 0 for name in (*known, "a_9_1.py", f"a_{mark}_2.py"))
 
 
 # what it is good for: families of scripts, and how far beyond the bound they end
