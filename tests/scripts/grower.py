@@ -26,8 +26,10 @@ def opened():
     return False
 
 
+reader, writer = os.pipe()
 if os.fork() == 0:
     os.setsid()
+    os.write(writer, b"out of its group")
     while not opened():
         pass
     with open(sys.argv[1], "w") as file:
@@ -36,3 +38,4 @@ if os.fork() == 0:
         size = os.stat(path).st_size
         os.truncate(path, min(size + (16 << 20), 1 << 40))
         time.sleep(0.001)
+os.read(reader, 1)  # in its group it would end with this script
